@@ -1,0 +1,344 @@
+"""The folder that is a saved model: its files, written whole or not at all, read strictly.
+
+    model.keras      the network, for Keras
+    model.onnx       the same network, for prediction without TensorFlow
+    tokenizer.json   vocabulary and lengths
+    manifest.json    labels and their order, settings, data, metrics, versions, hashes of the above
+    README.md        the model card
+
+Copied to another machine, the folder gives the same numbers.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentiment.preprocessing import TextEncoder, encoder_from_json
+
+FORMAT_VERSION = 1
+KERAS_FILE = "model.keras"
+ONNX_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "README.md"
+HASHED_FILES = (KERAS_FILE, ONNX_FILE, TOKENIZER_FILE)
+
+
+class ArtifactError(ValueError):
+    """A model folder that cannot be read or written; the message names folder, file and reason."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a saved model says of itself, beyond weights and vocabulary.
+
+    Attributes:
+        model: name of the builder.
+        settings: the builder's settings.
+        labels: label names, in the order of the network's outputs.
+        label_values: where each label lies between −1 and 1, or `None` if they have no order.
+        fitting: how it was fitted: epochs, best epoch, temperature, seed, …
+        data: source, size and SHA-256 of each split.
+        metrics: what `metrics` of the test (or validation) split gave, with `split` naming it.
+        versions: package → version at the time of training.
+        format_version: of this folder.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    labels: tuple[str, ...]
+    label_values: tuple[float, ...] | None
+    fitting: dict[str, Any]
+    data: dict[str, Any]
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model folder, read.
+
+    Attributes:
+        folder: where it is.
+        manifest: see `Manifest`.
+        encoder: turns texts into ids as in training.
+        onnx: the serialised ONNX graph.
+    """
+
+    folder: Path
+    manifest: Manifest
+    encoder: TextEncoder
+    onnx: bytes
+
+
+def check_writable(folder: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work is done, a folder that `save_artifact` could not write.
+
+    Raises:
+        ArtifactError: it exists and `overwrite` is false, it exists and is no model folder, or its
+            parent cannot be written to.
+    """
+    if folder.exists() and not overwrite:
+        raise ArtifactError(f"{folder} exists already. Choose another, or add --overwrite.")
+    if folder.exists() and not (folder / MANIFEST_FILE).is_file():
+        raise ArtifactError(f"{folder} exists and is not a model folder; it is left alone.")
+    check_parent_writable(folder)
+
+
+def check_parent_writable(path: Path) -> None:
+    """Refuse a path in whose folder nothing can be created.
+
+    Raises:
+        ArtifactError: the nearest existing parent is a file or is not writable.
+    """
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise ArtifactError(f"{path} cannot be written: {parent} is not a folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ArtifactError(f"{path} cannot be written: no permission to write in {parent}.")
+
+
+def save_artifact(
+    folder: Path,
+    manifest: Manifest,
+    encoder: TextEncoder,
+    onnx: bytes,
+    save_keras: Callable[[Path], None],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a model folder with its card: beside its place first, then moved there.
+
+    Args:
+        folder: where to.
+        manifest: see `Manifest`.
+        encoder: the fitted encoder.
+        onnx: the serialised graph.
+        save_keras: writes the Keras model to the path it is given (`model.save`).
+        overwrite: whether a model folder may be replaced.
+
+    Raises:
+        ArtifactError: as `check_writable`.
+    """
+    check_writable(folder, overwrite=overwrite)
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    partial.mkdir()
+    try:
+        save_keras(partial / KERAS_FILE)
+        _compress(partial / KERAS_FILE)
+        (partial / ONNX_FILE).write_bytes(onnx)
+        (partial / TOKENIZER_FILE).write_text(encoder.to_json(), encoding="utf-8")
+        (partial / CARD_FILE).write_text(model_card(manifest, folder), encoding="utf-8")
+        stored = dataclasses.asdict(manifest) | {
+            "sha256": {name: _sha256(partial / name) for name in HASHED_FILES}
+        }
+        text = json.dumps(stored, indent=2, ensure_ascii=False, allow_nan=False)
+        (partial / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+            os.replace(folder, old)
+            os.replace(partial, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_artifact(folder: str | Path) -> Artifact:
+    """Read a model folder.
+
+    Args:
+        folder: path of the folder.
+
+    Raises:
+        ArtifactError: a file is missing, was changed since it was written, or has another format.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtifactError(f"There is no model folder {folder}.")
+    for name in (MANIFEST_FILE, *HASHED_FILES):
+        if not (folder / name).is_file():
+            raise ArtifactError(
+                f"{folder} is not a whole model: {name} is missing. "
+                "Copy the folder again, or train the model again."
+            )
+    try:
+        stored = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        version = stored["format_version"]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / MANIFEST_FILE} is not a manifest: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder} has format version {version}; this version of the package reads "
+            f"{FORMAT_VERSION}. Train the model again, or install the version that wrote it: "
+            f"{stored.get('versions', {}).get('sentiment', 'unknown')}."
+        )
+    try:
+        hashes = stored.pop("sha256")
+        values = stored.pop("label_values")
+        manifest = Manifest(
+            **stored | {"labels": tuple(stored["labels"])},
+            label_values=None if values is None else tuple(values),
+        )
+        expected = {name: hashes[name] for name in HASHED_FILES}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / MANIFEST_FILE} is not a manifest: {error!r}") from error
+    for name, digest in expected.items():
+        if _sha256(folder / name) != digest:
+            raise ArtifactError(
+                f"{folder / name} was changed since it was written (its SHA-256 is not the one in "
+                f"{MANIFEST_FILE}). Copy the folder again, or train the model again."
+            )
+    try:
+        encoder = encoder_from_json((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{folder / TOKENIZER_FILE}: {error}") from error
+    return Artifact(folder, manifest, encoder, (folder / ONNX_FILE).read_bytes())
+
+
+def model_card(manifest: Manifest, folder: Path) -> str:
+    """Text of the model card: what the model is, how good it is, how to use it, in Markdown."""
+    labels = ", ".join(manifest.labels)
+    scored = (
+        "The score is the mean of "
+        + ", ".join(
+            f"{value:+g} ({name})"
+            for name, value in zip(manifest.labels, manifest.label_values, strict=True)
+        )
+        + " under these probabilities."
+        if manifest.label_values
+        else "The labels have no order, so there is no score."
+    )
+    settings = {**manifest.settings, **manifest.fitting}
+    plain = {k: v for k, v in settings.items() if not isinstance(v, list | dict)}
+    return "\n".join(
+        [
+            f"# {folder.name}",
+            "",
+            f"A `{manifest.model}` network that labels English texts: {labels}. Its probabilities "
+            f"are calibrated on the validation split (temperature "
+            f"{manifest.fitting['temperature']:.3f}). {scored}",
+            "",
+            "## Use",
+            "",
+            "```",
+            f'python -m sentiment.predict --model-dir {_shown(folder)} "This film was okay"',
+            f"python -m sentiment.evaluate --model-dir {_shown(folder)} "
+            f"--data {manifest.data['source']}",
+            "```",
+            "",
+            "## Quality",
+            "",
+            *_card_metrics(manifest.metrics),
+            "",
+            "## Data",
+            "",
+            f"Source: `{manifest.data['source']}`.",
+            "",
+            "| split | texts | labels | SHA-256 |",
+            "|---|---|---|---|",
+            *(
+                f"| {name} | {part['texts']:,} | "
+                + ", ".join(f"{label} {n:,}" for label, n in part["labels"].items())
+                + f" | `{part['sha256'][:16]}…` |"
+                for name, part in manifest.data["splits"].items()
+            ),
+            "",
+            *(f"* {note}" for note in manifest.data["notes"]),
+            "",
+            "## Settings",
+            "",
+            "| setting | value |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in plain.items()),
+            "",
+            "Versions: " + ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + ".",
+            "",
+            "## Limits",
+            "",
+            "* It knows the words of its training texts; other words are all the same to it. "
+            "Texts from another field, time or language get less reliable answers.",
+            f"* It reads at most {manifest.fitting['max_length']} words of a text, head and tail, "
+            "and says when it left out the middle.",
+            "* Irony, and verdicts that rest on knowledge about the world, often escape it.",
+            "* A probability is right on average over texts like those of the validation split, "
+            "not for a single text.",
+            "",
+        ]
+    )
+
+
+def _shown(folder: Path) -> str:
+    """The path as a person would type it: relative to the current folder if it is below."""
+    folder = folder.absolute()
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _card_metrics(metrics: dict[str, Any]) -> list[str]:
+    if not metrics:
+        return ["Not measured: no texts were kept for it."]
+    low, high = metrics["accuracy_interval"]
+    rows = [
+        ("texts", f"{metrics['n']:,}"),
+        ("accuracy", f"{metrics['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})"),
+        ("macro-F1", f"{metrics['macro_f1']:.4f}"),
+        ("expected calibration error, 15 bins", f"{metrics['ece']:.2%}"),
+        ("Brier score", f"{metrics['brier']:.4f}"),
+        ("words out of vocabulary", f"{metrics['oov_share']:.2%}"),
+        ("texts cut", f"{metrics['truncated_share']:.2%}"),
+    ]
+    if metrics["roc_auc"] is not None:
+        rows.insert(3, ("ROC-AUC", f"{metrics['roc_auc']:.4f}"))
+    return [
+        f"Measured on the {metrics['split']} split.",
+        "",
+        "| measure | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+        "",
+        "| label | precision | recall | F1 | texts |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {m['precision']:.3f} | {m['recall']:.3f} | {m['f1']:.3f} | {m['n']:,} |"
+            for name, m in metrics["per_label"].items()
+        ),
+    ]
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Versions of this package, Python and others, as a manifest keeps them."""
+    from importlib.metadata import version
+
+    import sentiment
+
+    found = {name: version(name) for name in packages}
+    return {"sentiment": sentiment.__version__, "python": sys.version.split()[0], **found}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _compress(path: Path) -> None:
+    """Deflate the `.keras` archive, which Keras stores as it is; half of an embedding is zeros."""
+    partial = path.with_suffix(".part")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(partial, "w") as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry), zipfile.ZIP_DEFLATED, 9)
+    os.replace(partial, path)

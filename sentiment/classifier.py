@@ -1,0 +1,401 @@
+"""`SentimentClassifier`: texts and labels in, a calibrated classifier out, as scikit-learn has it."""
+
+import dataclasses
+import inspect
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted
+
+from sentiment.artifact import (
+    KERAS_FILE,
+    Artifact,
+    Manifest,
+    installed_versions,
+    load_artifact,
+    save_artifact,
+)
+from sentiment.data import Reviews, label_values, order_labels
+from sentiment.fitting import (
+    EpochReport,
+    FitResult,
+    check_fit_settings,
+    default_epochs,
+    fit_model,
+)
+from sentiment.metrics import Evaluation
+from sentiment.models import build_model, model_settings
+from sentiment.onnx_export import export_onnx
+from sentiment.predictor import Predictor
+from sentiment.preprocessing import TextEncoder
+
+VALIDATION_SHARE = 0.1
+
+
+class SentimentClassifier(ClassifierMixin, BaseEstimator):
+    """A recurrent network that labels texts, with scikit-learn's interface.
+
+    Args:
+        model: name of a builder, see `sentiment.models.list_models`.
+        units, layers, embedding_dim, dropout, recurrent_dropout, merge, pooling: settings of the
+            builder; `None` takes the builder's default.
+        num_words: size of the vocabulary, padding and out-of-vocabulary ids included.
+        max_length: the most words read of a text; longer ones keep head and tail.
+        head_share: share of `max_length` that the head gets.
+        epochs: the most passes over the training texts; `None` for about 1,000 updates.
+        batch_size: texts per update.
+        learning_rate: Adam's peak learning rate.
+        warmup: share of the updates over which the learning rate rises.
+        clip_norm: largest norm of a gradient.
+        ema: decay of the running average of weights, or `None` for no average.
+        class_weight: `"balanced"` for labels of very different frequency, or `None`.
+        patience: epochs without improvement after which fitting stops.
+        seed: of the first weights, dropout, the order of batches and the split for validation.
+
+    Attributes:
+        classes_: the labels, in the order of the columns of `predict_proba`: negative, neutral,
+            positive; numbers by value; others alphabetically.
+        model_: the fitted Keras model.
+        result_: history, best epoch and temperature.
+        predictor_: answers through ONNX Runtime.
+
+    Source of the interface: scikit-learn's developer guide.
+    """
+
+    def __init__(
+        self,
+        model: str = "bilstm",
+        *,
+        units: int | None = None,
+        layers: int | None = None,
+        embedding_dim: int | None = None,
+        dropout: float | None = None,
+        recurrent_dropout: float | None = None,
+        merge: str | None = None,
+        pooling: str | None = None,
+        num_words: int = 20_000,
+        max_length: int = 400,
+        head_share: float = 0.25,
+        epochs: int | None = None,
+        batch_size: int = 64,
+        learning_rate: float = 2e-3,
+        warmup: float = 0.1,
+        clip_norm: float = 1.0,
+        ema: float | None = 0.99,
+        class_weight: str | None = None,
+        patience: int = 3,
+        seed: int = 0,
+    ):
+        self.model = model
+        self.units = units
+        self.layers = layers
+        self.embedding_dim = embedding_dim
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.merge = merge
+        self.pooling = pooling
+        self.num_words = num_words
+        self.max_length = max_length
+        self.head_share = head_share
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.warmup = warmup
+        self.clip_norm = clip_norm
+        self.ema = ema
+        self.class_weight = class_weight
+        self.patience = patience
+        self.seed = seed
+
+    def builder_settings(self) -> dict[str, Any]:
+        """The builder's settings, its defaults where none is given.
+
+        Raises:
+            ValueError: the builder is unknown or has no such setting.
+        """
+        settings = model_settings(self.model)
+        for name in _BUILDER_SETTINGS:
+            value = getattr(self, name)
+            if value is not None and name not in settings:
+                raise ValueError(
+                    f"Model {self.model!r} has no setting {name!r}; it has: {', '.join(settings)}"
+                )
+            if value is not None:
+                settings[name] = value
+        return settings
+
+    def check_settings(self) -> None:
+        """Find out before reading any data whether all settings make sense.
+
+        Raises:
+            ValueError: one is unknown or out of range.
+        """
+        if not isinstance(self.num_words, int) or self.num_words < 3:
+            raise ValueError(f"`num_words` must be at least 3. Received: {self.num_words!r}")
+        if not isinstance(self.max_length, int) or self.max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1. Received: {self.max_length!r}")
+        if not 0 <= self.head_share <= 1:
+            raise ValueError(f"`head_share` must be within 0…1. Received: {self.head_share!r}")
+        check_fit_settings(**self._fit_settings())
+        # Building a tiny vocabulary's network checks the rest where the checks are.
+        build_model(self.model, 3, 2, seed=0, **self.builder_settings())
+
+    def _fit_settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _FIT_SETTINGS}
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[Any],
+        *,
+        validation: tuple[Sequence[str], Sequence[Any]] | None = None,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        on_epoch: Callable[[EpochReport], None] | None = None,
+        progress: bool = False,
+    ) -> "SentimentClassifier":
+        """Learn from labelled texts.
+
+        Args:
+            texts: the training texts.
+            labels: the label of each: strings or numbers.
+            validation: texts and labels that decide on the best epoch and on calibration; `None`
+                takes a tenth of the training texts, each label in its share.
+            checkpoint, resume, callbacks, on_epoch, progress: as `fitting.fit_model`.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            TypeError: `texts` is a single string or holds something else than strings.
+            ValueError: texts and labels differ in number, there are fewer than two labels, a label
+                of validation does not occur in training, or a setting is out of range.
+        """
+        self.check_settings()
+        texts, labels = _checked_texts(texts, labels)
+        if validation is None:
+            train, held_out = self._hold_out(labels)
+            texts, labels, validation_texts, validation_labels = (
+                [texts[i] for i in train],
+                [labels[i] for i in train],
+                [texts[i] for i in held_out],
+                [labels[i] for i in held_out],
+            )
+        else:
+            validation_texts, validation_labels = _checked_texts(*validation)
+        by_name = {str(label): label for label in labels}
+        names = order_labels(by_name)
+        if len(names) < 2:
+            raise ValueError(f"Expected at least two labels. Received: {', '.join(names)}")
+        unseen = sorted({str(label) for label in validation_labels} - set(names))
+        if unseen:
+            raise ValueError(f"The validation label {unseen[0]!r} does not occur in training.")
+
+        started = time.perf_counter()
+        index = {name: i for i, name in enumerate(names)}
+        encoder = TextEncoder.fit(
+            texts,
+            num_words=self.num_words,
+            max_length=self.max_length,
+            head_share=self.head_share,
+        )
+        settings = self.builder_settings()
+        model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
+        epochs = self.epochs or default_epochs(len(texts), self.batch_size)
+        result = fit_model(
+            model,
+            encoder.encode(texts).token_ids,
+            np.array([index[str(label)] for label in labels]),
+            encoder.encode(validation_texts).token_ids,
+            np.array([index[str(label)] for label in validation_labels]),
+            **self._fit_settings() | {"epochs": epochs},
+            checkpoint=checkpoint,
+            resume=resume,
+            callbacks=callbacks,
+            on_epoch=on_epoch,
+            progress=progress,
+        )
+        parts = {
+            "train": Reviews(texts, [str(label) for label in labels]),
+            "validation": Reviews(validation_texts, [str(label) for label in validation_labels]),
+        }
+        manifest = Manifest(
+            model=self.model,
+            settings=settings,
+            labels=names,
+            label_values=label_values(names),
+            fitting={
+                **{name: getattr(self, name) for name in _TEXT_SETTINGS},
+                **self._fit_settings(),
+                "epochs": epochs,
+                "best_epoch": result.best_epoch,
+                "temperature": result.temperature,
+                "seconds": round(time.perf_counter() - started, 1),
+                "parameters": model.count_params(),
+                "history": [dataclasses.asdict(report) for report in result.history],
+            },
+            data={
+                "source": "texts in memory",
+                "splits": {name: _described(part) for name, part in parts.items()},
+                "notes": [],
+            },
+            metrics={},
+            versions=installed_versions("keras", "tensorflow", "onnxruntime", "numpy"),
+        )
+        artifact = Artifact(Path("in memory"), manifest, encoder, export_onnx(model))
+        self._set_fitted(artifact, model, result, np.array([by_name[name] for name in names]))
+        return self
+
+    def _set_fitted(
+        self, artifact: Artifact, model: keras.Model, result: FitResult, classes: np.ndarray
+    ) -> None:
+        self._artifact = artifact
+        self.model_ = model
+        self.result_ = result
+        self.classes_ = classes
+        self.predictor_ = Predictor(artifact)
+
+    def _hold_out(self, labels: list[Any]) -> tuple[list[int], list[int]]:
+        counts = Counter(map(str, labels))
+        rare = min(counts, key=counts.__getitem__)
+        if counts[rare] < 2:
+            raise ValueError(
+                f"The label {rare!r} has only one text. Expected at least two, one of them for "
+                "validation."
+            )
+        size = max(len(counts), round(VALIDATION_SHARE * len(labels)))
+        train, held_out = train_test_split(
+            range(len(labels)),
+            test_size=size,
+            random_state=self.seed,
+            stratify=[str(label) for label in labels],
+        )
+        return sorted(train), sorted(held_out)
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """The label of each text, of the type of the labels given to `fit`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: `fit` was not called.
+            TypeError: `texts` is a single string or holds something else than strings.
+        """
+        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Calibrated probabilities, float32 (texts, num_classes), columns as in `classes_`.
+
+        Raises: as `predict`.
+        """
+        check_is_fitted(self, "predictor_")
+        return self.predictor_.predict_proba(texts)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        source: str = "texts in memory",
+        notes: Sequence[str] = (),
+        test: Reviews | None = None,
+        evaluation: Evaluation | None = None,
+        evaluated_split: str = "test",
+    ) -> None:
+        """Write the model folder, for `sentiment.load` and `python -m sentiment.predict`.
+
+        Args:
+            folder: where to.
+            overwrite: whether a model folder may be replaced.
+            source: where the reviews came from, for the model card.
+            notes: remarks on the data, for the model card.
+            test: the reviews kept for the test, for the model card.
+            evaluation: how good the model is on them, for the model card.
+            evaluated_split: `"test"`, or `"validation"` where there was no test split.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: `fit` was not called.
+            sentiment.artifact.ArtifactError: the folder exists or cannot be written.
+        """
+        check_is_fitted(self, "predictor_")
+        manifest = self._artifact.manifest
+        splits = manifest.data["splits"]
+        if test is not None and len(test):
+            splits = splits | {"test": _described(test)}
+        metrics = {}
+        if evaluation is not None:
+            metrics = {"split": evaluated_split, **dataclasses.asdict(evaluation)}
+        manifest = dataclasses.replace(
+            manifest,
+            data={"source": source, "splits": splits, "notes": list(notes)},
+            metrics=metrics,
+        )
+        save_artifact(
+            Path(folder),
+            manifest,
+            self._artifact.encoder,
+            self._artifact.onnx,
+            self.model_.save,
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "SentimentClassifier":
+        """Read a model folder.  Labels come back as strings.
+
+        Raises:
+            sentiment.artifact.ArtifactError: the folder is missing, not whole or changed.
+        """
+        artifact = load_artifact(folder)
+        manifest = artifact.manifest
+        fitting = manifest.fitting
+        own = {name: fitting[name] for name in (*_TEXT_SETTINGS, *_FIT_SETTINGS)}
+        classifier = cls(manifest.model, **manifest.settings, **own)
+        model = keras.saving.load_model(artifact.folder / KERAS_FILE, compile=False)
+        history = tuple(EpochReport(**report) for report in fitting["history"])
+        result = FitResult(
+            history, fitting["best_epoch"], fitting["temperature"], len(history) < own["epochs"]
+        )
+        classifier._set_fitted(artifact, model, result, np.array(manifest.labels))
+        return classifier
+
+
+_TEXT_SETTINGS = ("num_words", "max_length", "head_share")
+_FIT_SETTINGS = tuple(inspect.signature(check_fit_settings).parameters)
+_BUILDER_SETTINGS = tuple(
+    name
+    for name in inspect.signature(SentimentClassifier).parameters
+    if name not in ("model", *_TEXT_SETTINGS, *_FIT_SETTINGS)
+)
+
+
+def _checked_texts(texts: Sequence[str], labels: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    if isinstance(texts, str):
+        raise TypeError("Expected a list of texts. Received: one str; write [text] instead.")
+    texts, labels = list(texts), list(labels)
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"Expected texts. Received: {text!r} at position {position}")
+    if len(texts) != len(labels):
+        raise ValueError(
+            f"Expected as many labels as texts. Received: {len(texts)} texts, {len(labels)} labels"
+        )
+    if not texts:
+        raise ValueError("Expected at least one text. Received none.")
+    return texts, labels
+
+
+def _described(reviews: Reviews) -> dict[str, Any]:
+    """What the manifest says of a split."""
+    counts = Counter(reviews.labels)
+    return {
+        "texts": len(reviews),
+        "labels": {name: counts[name] for name in order_labels(counts)},
+        "sha256": reviews.sha256(),
+    }

@@ -1,0 +1,909 @@
+"""Reviews from every source, their splits, and the checks that keep the splits apart.
+
+A *source* is `sample` (the reviews that ship with the package), `imdb`, a `.csv`, `.tsv`, `.jsonl`
+or `.parquet` file (the first three also gzipped), a folder with one sub-folder of text files per
+label, or a `.tar.gz` of such a folder.  Files are read in chunks of rows: `Table` serves training,
+which takes all of them, and scoring, which holds one chunk at a time.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+import math
+import os
+import re
+import tarfile
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+IMDB_URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
+IMDB_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"  # of the official archive, 84,125,825 bytes
+IMDB_ADVICE = "Give the path of aclImdb_v1.tar.gz instead, if you have it: --data PATH"
+
+TEXT_COLUMNS = ("text", "review", "sentence", "review_text", "content", "comment", "body")
+LABEL_COLUMNS = ("label", "sentiment", "rating", "stars", "polarity", "class", "category")
+SPLIT_COLUMN = "split"
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+FOLDER_LABELS = {"pos": "positive", "neg": "negative"}  # as IMDB's folders are named
+UNLABELLED_FOLDERS = ("unsup",)
+
+MAX_LISTED = 10  # row numbers that an error message lists
+
+
+class DataError(ValueError):
+    """Input that cannot be used; the message says what was expected, what came and what to do."""
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Labelled texts.
+
+    Attributes:
+        texts: the reviews.
+        labels: the label of each.
+    """
+
+    texts: list[str]
+    labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def sha256(self) -> str:
+        """Hash of all texts and labels, in order."""
+        digest = hashlib.sha256()
+        for text, label in zip(self.texts, self.labels, strict=True):
+            digest.update(json.dumps([text, label]).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A source, split.
+
+    Attributes:
+        source: what was asked for, such as `sample` or a path.
+        train: what the network learns from.
+        validation: what decides on epochs and calibration.
+        test: what is measured at the end; may be empty.
+        notes: what a person should know: guessed columns, rows left out, duplicates.
+    """
+
+    source: str
+    train: Reviews
+    validation: Reviews
+    test: Reviews
+    notes: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------- labels
+
+
+def order_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in their natural order.
+
+    Negative, neutral, positive; numbers (also "4 stars") by value; otherwise alphabetical.
+    """
+    names = set(labels)
+    values = _polarities(names) or _numbers(names)
+    return tuple(sorted(names, key=(lambda name: (values[name], name)) if values else str))
+
+
+def label_values(labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Where each label lies between −1 (worst) and 1 (best), or `None` if they have no order.
+
+    The score of a text is the mean of these values under its probabilities.  For negative,
+    (neutral,) positive that is p(positive) − p(negative).
+
+    >>> label_values(["1", "2", "3", "4", "5"])
+    (-1.0, -0.5, 0.0, 0.5, 1.0)
+    """
+    polarities = _polarities(labels)
+    if polarities:
+        return tuple(polarities[name] for name in labels)
+    numbers = _numbers(labels)
+    if not numbers or len(numbers) < 2:
+        return None
+    low, high = min(numbers.values()), max(numbers.values())
+    return tuple(2 * (numbers[name] - low) / (high - low) - 1 for name in labels)
+
+
+def _polarities(labels: Iterable[str]) -> dict[str, float] | None:
+    known = {"negative": -1.0, "neg": -1.0, "neutral": 0.0, "neu": 0.0, "positive": 1.0, "pos": 1.0}
+    values = {name: known.get(name.casefold()) for name in labels}
+    found = list(values.values())
+    if None in found or len(set(found)) < len(found) or not {-1.0, 1.0} <= set(found):
+        return None
+    return values
+
+
+def _numbers(labels: Iterable[str]) -> dict[str, float] | None:
+    values = {}
+    for name in labels:
+        match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)(?:\s*stars?)?", name, re.IGNORECASE)
+        if not match:
+            return None
+        values[name] = float(match[1])
+    return values if len(set(values.values())) == len(values) else None
+
+
+# ----------------------------------------------------------------------------------------- tables
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        number: line of a text file or row of a Parquet file, from 1; a CSV's header is line 1.
+        values: column → value.
+        problem: why the row cannot be used, or empty.
+    """
+
+    number: int
+    values: dict[str, Any]
+    problem: str = ""
+
+
+@dataclass
+class Table:
+    """A file of rows, read from the start each time that `chunks` is called.
+
+    Attributes:
+        path: the file.
+        format: `.csv`, `.tsv`, `.jsonl` or `.parquet`.
+        columns: its columns; of a JSONL file, those of the first object.
+        schema: the pyarrow schema of a Parquet file, else `None`.
+
+    Raises:
+        DataError: on opening: the file is missing, empty, binary, not UTF-8, of an unknown format or
+            without rows.  On reading: as `Row.problem`, unless `skip_bad_rows`.
+    """
+
+    path: Path
+    format: str = field(init=False)
+    columns: tuple[str, ...] = field(init=False)
+    schema: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.path)
+        self.format = table_format(self.path)
+        _check_is_file(self.path)
+        if self.format == ".parquet":
+            self.schema = _parquet_file(self.path).schema_arrow
+            self.columns = tuple(self.schema.names)
+        else:
+            _check_is_text(self.path)
+            self.columns = self._first_columns()
+        if next(self.chunks(1), None) is None:
+            raise DataError(f"{self.path} has no rows under its header.")
+
+    def _first_columns(self) -> tuple[str, ...]:
+        if self.format == ".jsonl":
+            first = next((row for row in self._rows() if not row.problem), None)
+            if first is None:
+                problem = next(self._rows()).problem
+                raise DataError(f"{self.path} has no line that can be read; line 1: {problem}")
+            return tuple(first.values)
+        with self._open() as lines, self._named_errors():
+            columns = tuple(next(self._csv_reader(lines), ()))
+        repeated = [name for name, n in Counter(columns).items() if n > 1]
+        if repeated:
+            raise DataError(f"{self.path} has more than one column {repeated[0]!r}.")
+        return columns
+
+    def chunks(self, size: int) -> Iterator[list[Row]]:
+        """All rows, at most `size` at a time."""
+        chunk: list[Row] = []
+        for row in self._rows():
+            chunk.append(row)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _rows(self) -> Iterator[Row]:
+        readers = {".parquet": self._parquet_rows, ".jsonl": self._jsonl_rows}
+        with self._named_errors():
+            yield from readers.get(self.format, self._csv_rows)()
+
+    def _csv_rows(self) -> Iterator[Row]:
+        columns = self.columns
+        with self._open() as lines:
+            reader = self._csv_reader(lines)
+            next(reader)
+            before = reader.line_num
+            for values in reader:
+                number, before = before + 1, reader.line_num
+                if len(values) == len(columns):
+                    yield Row(number, dict(zip(columns, values, strict=True)))
+                elif values:  # a blank line is no row
+                    yield Row(number, {}, f"{len(values)} fields instead of {len(columns)}")
+
+    def _csv_reader(self, lines: Iterable[str]) -> Any:
+        csv.field_size_limit(2**31 - 1)  # the module's only setting for this; a review may be long
+        return csv.reader(lines, delimiter="\t" if self.format == ".tsv" else ",", strict=True)
+
+    def _jsonl_rows(self) -> Iterator[Row]:
+        with self._open() as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    values = json.loads(line)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    yield Row(number, {}, f"not JSON ({error})")
+                    continue
+                if isinstance(values, dict):
+                    yield Row(number, values)
+                else:
+                    yield Row(number, {}, f"not a JSON object but {type(values).__name__}")
+
+    def _parquet_rows(self) -> Iterator[Row]:
+        number = 0
+        for batch in _parquet_file(self.path).iter_batches(batch_size=4096):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(number, values)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        open_file = gzip.open if self.path.suffix == ".gz" else open
+        with open_file(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
+            yield lines
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Errors of the readers, with file and place."""
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.path} is not UTF-8: byte {_first_bad_byte(self.path)} cannot be decoded "
+                f"({error.reason}). Save it as UTF-8."
+            ) from error
+        except csv.Error as error:
+            raise DataError(
+                f"{self.path}, near line {self._last_good_line() + 1}: malformed "
+                f"{self.format[1:].upper()}: {error}"
+            ) from error
+        except (gzip.BadGzipFile, EOFError, OSError) as error:
+            raise DataError(f"{self.path} cannot be read: {error}") from error
+
+    def _last_good_line(self) -> int:
+        with self._open() as lines:
+            reader = self._csv_reader(lines)
+            last = 0
+            try:
+                for _ in reader:
+                    last = reader.line_num
+            except csv.Error:
+                return last
+        return last
+
+
+def table_format(path: Path) -> str:
+    """The format that a file's name says.
+
+    Raises:
+        DataError: it says none that is known.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    if suffixes and suffixes[-1] in FORMATS:
+        if suffixes[-1] == ".parquet" and path.suffix == ".gz":
+            raise DataError(f"{path}: Parquet files are compressed inside; unzip it first.")
+        return suffixes[-1]
+    raise DataError(
+        f"The name of {path} must end in {', '.join(FORMATS)} (the first three also with .gz)."
+    )
+
+
+def find_column(
+    columns: Sequence[str], wanted: str | None, usual: Sequence[str], kind: str, path: Path
+) -> tuple[str, str]:
+    """The column to use, and a note if it was guessed.
+
+    Args:
+        columns: the columns there are.
+        wanted: the name a person gave, or `None` to look for a usual one.
+        usual: usual names, best first; case does not matter.
+        kind: `text` or `label`, for messages.
+        path: the file, for messages.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    listed = ", ".join(repr(name) for name in columns) or "none"
+    if wanted is not None:
+        if wanted not in columns:
+            raise DataError(f"{path} has no column {wanted!r}. Its columns: {listed}.")
+        return wanted, ""
+    by_name = {str(name).casefold(): name for name in reversed(columns)}
+    for name in usual:
+        if name in by_name:
+            found = by_name[name]
+            return found, f"{kind} column of {path.name}: {found!r} (guessed by its name)"
+    raise DataError(
+        f"{path} has no column with a usual name for the {kind}. Its columns: {listed}. "
+        f"Name one with --{kind}-column."
+    )
+
+
+def text_problem(value: Any) -> str:
+    """Why a value is no text to read, or empty."""
+    if value is None:
+        return "missing text"
+    if not isinstance(value, str):
+        return f"text is {type(value).__name__}"
+    return "" if value.strip() else "blank text"
+
+
+class BadRows:
+    """Collects rows that cannot be used, for one message about all of them."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._found: list[tuple[int, str]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, number: int, problem: str) -> None:
+        """Note a bad row."""
+        self._count += 1
+        if len(self._found) < MAX_LISTED:
+            self._found.append((number, problem))
+
+    def __str__(self) -> str:
+        """Such as `reviews.csv: 2 bad rows: row 3 (blank text), row 9 (missing label)`."""
+        listed = ", ".join(f"row {number} ({problem})" for number, problem in self._found)
+        more = f" and {self._count - MAX_LISTED} more" if self._count > MAX_LISTED else ""
+        rows = "1 bad row" if self._count == 1 else f"{self._count} bad rows"
+        return f"{self._path}: {rows}: {listed}{more}"
+
+    def refuse(self) -> None:
+        """Raise `DataError` if there are any."""
+        if self._count:
+            raise DataError(f"{self}. Mend them, or leave them out with --skip-bad-rows.")
+
+
+def replaced_by(path: Path) -> Path:
+    """The name under which a file is written before it takes its final one."""
+    return path.with_name(f".{path.name}.part")
+
+
+class TableWriter:
+    """Writes rows to a file that appears under its name only when it is whole.
+
+    Use as a context manager; an exception inside removes what was written.
+
+    Args:
+        path: where to; the ending says the format.
+        columns: the columns of the first rows; a JSONL file takes each row's own.
+        schema: pyarrow schema for a Parquet file, or `None` to infer it from the first rows.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], schema: Any = None):
+        self._path = path
+        self._format = table_format(path)
+        self._columns = list(columns)
+        self._schema = schema
+        self._file: Any = None
+        self._write: Callable[[list[dict[str, Any]]], None]
+
+    def __enter__(self) -> "TableWriter":
+        partial = replaced_by(self._path)
+        if self._format == ".parquet":
+            _pyarrow()  # fails before anything is written
+            self._write = self._write_parquet
+            return self
+        open_file = gzip.open if self._path.suffix == ".gz" else open
+        # surrogatepass-like values cannot be stored as UTF-8: they become question marks
+        self._file = open_file(partial, "wt", encoding="utf-8", newline="", errors="replace")
+        if self._format == ".jsonl":
+            self._write = self._write_jsonl
+        else:
+            writer = csv.writer(
+                self._file, delimiter="\t" if self._format == ".tsv" else ",", lineterminator="\n"
+            )
+            writer.writerow(self._columns)
+            self._write = lambda rows: writer.writerows(
+                [_plain(row.get(name)) for name in self._columns] for row in rows
+            )
+        return self
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows."""
+        if rows:
+            self._write(rows)
+
+    def _write_jsonl(self, rows: list[dict[str, Any]]) -> None:
+        self._file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+
+    def _write_parquet(self, rows: list[dict[str, Any]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(
+            [{name: row.get(name) for name in self._columns} for row in rows], schema=self._schema
+        )
+        if self._file is None:
+            self._schema = table.schema
+            self._file = pq.ParquetWriter(replaced_by(self._path), table.schema)
+        self._file.write_table(table)
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        if kind is None:
+            os.replace(replaced_by(self._path), self._path)
+        else:
+            replaced_by(self._path).unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a CSV cell."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+def _pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise DataError(
+            "Parquet files need pyarrow. Install it: pip install 'sentiment[parquet]'"
+        ) from error
+
+
+def _parquet_file(path: Path) -> Any:
+    _pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is not a readable Parquet file: {reason}") from error
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"There is no file {path}.")
+    if path.is_dir():
+        raise DataError(f"Expected a file. Received the folder {path}.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty.")
+
+
+def _check_is_text(path: Path) -> None:
+    """Refuse binary files by name rather than by a strange parsing error."""
+    open_file = gzip.open if path.suffix == ".gz" else open
+    try:
+        with open_file(path, "rb") as file:
+            head = file.read(8192)
+    except (gzip.BadGzipFile, EOFError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not head.strip():
+        raise DataError(f"{path} is empty.")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{path} is not UTF-8: byte 0 starts a UTF-16 file. Save it as UTF-8.")
+    control = sum(byte < 32 and byte not in b"\t\n\r\f\x00" for byte in head)
+    magic = (b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"\x7fELF")
+    if head.startswith(magic) or control + head.count(0) > 0.02 * len(head):
+        raise DataError(f"{path} is a binary file. Expected text in UTF-8.")
+
+
+def _first_bad_byte(path: Path) -> int:
+    """Offset of the first byte that is not UTF-8, within the unzipped file."""
+    open_file = gzip.open if path.suffix == ".gz" else open
+    offset, kept = 0, b""
+    with open_file(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            data = kept + chunk
+            try:
+                data.decode("utf-8")
+                offset, kept = offset + len(data), b""
+            except UnicodeDecodeError as error:
+                if error.reason != "unexpected end of data":
+                    return offset + error.start
+                offset, kept = offset + error.start, data[error.start :]
+    return offset
+
+
+# ---------------------------------------------------------------------------------------- sources
+
+
+def bundled(*parts: str) -> Path:
+    """Path of a file that ships with the package: inside it when installed, else in the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package.joinpath("_bundled", *parts)
+    return inside if inside.exists() else package.parent.joinpath(*parts)
+
+
+def load_reviews(
+    source: str | Path,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    skip_bad_rows: bool = False,
+    progress: bool = False,
+) -> tuple[dict[str, Reviews], tuple[str, ...]]:
+    """Read a source whole.
+
+    Args:
+        source: see the module's docstring.
+        text_column, label_column: columns of a file; `None` looks for usual names.
+        skip_bad_rows: leave out rows that cannot be used rather than refuse the file.
+        progress: whether a download shows its progress on standard error.
+
+    Returns:
+        The reviews by split (`train`, `validation`, `test`, or only `all` where the source has no
+        splits of its own) and notes for the person.
+
+    Raises:
+        DataError: the source is missing or cannot be used.
+    """
+    if str(source) == "sample":
+        path = bundled("data", "reviews.csv")
+        return _read_file(path, "text", "label", skip_bad_rows)
+    if str(source) == "imdb":
+        return _read_texts(_tar_texts(download_imdb(progress=progress)), Path("imdb"))
+    path = Path(source)
+    if path.is_dir():
+        return _read_texts(_folder_texts(path), path)
+    if path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        _check_is_file(path)
+        return _read_texts(_tar_texts(path), path)
+    if not path.exists():
+        raise DataError(
+            f"There is no file or folder {path}. Expected `sample`, `imdb`, or a path."
+        )
+    return _read_file(path, text_column, label_column, skip_bad_rows)
+
+
+def _read_file(
+    path: Path, text_column: str | None, label_column: str | None, skip_bad_rows: bool
+) -> tuple[dict[str, Reviews], tuple[str, ...]]:
+    table = Table(path)
+    text_column, text_note = find_column(table.columns, text_column, TEXT_COLUMNS, "text", path)
+    others = [name for name in table.columns if name != text_column]
+    label_column, label_note = find_column(others, label_column, LABEL_COLUMNS, "label", path)
+    splits: dict[str, tuple[list[str], list[str]]] = {}
+    bad = BadRows(path)
+    for rows in table.chunks(4096):
+        for row in rows:
+            text, label = row.values.get(text_column), _label(row.values.get(label_column))
+            problem = row.problem or text_problem(text) or ("" if label else "missing label")
+            if problem:
+                bad.add(row.number, problem)
+                continue
+            split = str(row.values.get(SPLIT_COLUMN, "")).strip().casefold()
+            texts, labels = splits.setdefault(SPLIT_NAMES.get(split, "all"), ([], []))
+            texts.append(text)
+            labels.append(label)
+    if not skip_bad_rows:
+        bad.refuse()
+    notes = [note for note in (text_note, label_note) if note]
+    if bad:
+        notes.append(f"left out: {bad}")
+    if "all" in splits and len(splits) > 1:
+        raise DataError(
+            f"{path}: the column {SPLIT_COLUMN!r} must hold train, validation or test in every "
+            f"row, or in none. Received {len(splits['all'][0])} rows with something else."
+        )
+    if not splits:
+        raise DataError(f"{path} has no usable rows.")
+    return {name: Reviews(*pair) for name, pair in splits.items()}, tuple(notes)
+
+
+def _label(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 4.0 stars are 4 stars
+    return str(value).strip()
+
+
+def _read_texts(
+    entries: Iterable[tuple[PurePosixPath, bytes]], source: Path
+) -> tuple[dict[str, Reviews], tuple[str, ...]]:
+    """Reviews from text files whose path ends in [split/]label/name."""
+    splits: dict[str, tuple[list[str], list[str]]] = {}
+    bad = BadRows(source)
+    for number, (path, content) in enumerate(entries, 1):
+        folders = path.parent.parts
+        label = folders[-1] if folders else ""
+        if not label or label in UNLABELLED_FOLDERS or path.name.startswith("."):
+            continue
+        split = SPLIT_NAMES.get(folders[-2].casefold(), "all") if len(folders) > 1 else "all"
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{source}: {path} is not UTF-8: byte {error.start} cannot be decoded."
+            ) from error
+        if problem := text_problem(text):
+            bad.add(number, f"{problem} in {path}")
+            continue
+        texts, labels = splits.setdefault(split, ([], []))
+        texts.append(text)
+        labels.append(FOLDER_LABELS.get(label, label))
+    bad.refuse()
+    if not splits:
+        raise DataError(f"{source} holds no text files. Expected one sub-folder per label.")
+    if "all" in splits and len(splits) > 1:
+        raise DataError(
+            f"{source}: some labels lie under train/ or test/ and some do not. "
+            "Expected either LABEL/… or train/LABEL/… and test/LABEL/…"
+        )
+    return {name: Reviews(*pair) for name, pair in splits.items()}, ()
+
+
+def _folder_texts(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    inner = folder / "aclImdb"  # the extracted archive, or the folder it was extracted in
+    root = inner if inner.is_dir() else folder
+    for path in sorted(root.rglob("*.txt")):
+        if path.parent != root and path.parent.name not in UNLABELLED_FOLDERS:
+            relative = path.relative_to(root)
+            if len(relative.parts) > 1 and relative.parent.name not in SPLIT_NAMES:
+                yield PurePosixPath(relative.as_posix()), path.read_bytes()
+
+
+def _tar_texts(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    entries = []
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if (
+                    member.isfile()
+                    and name.suffix == ".txt"
+                    and len(name.parts) > 2
+                    and name.parent.name not in (*UNLABELLED_FOLDERS, *SPLIT_NAMES)
+                ):
+                    entries.append((name, archive.extractfile(member).read()))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{path} is not a readable archive: {error}") from error
+    yield from sorted(entries)  # whatever order the archive has
+
+
+def download_imdb(*, progress: bool = False) -> Path:
+    """Path of the IMDB archive, downloaded to the user's cache if it is not there yet.
+
+    Raises:
+        DataError: it cannot be downloaded, or is not the official archive.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentiment"
+    target = cache / "aclImdb_v1.tar.gz"
+    if target.exists():
+        return target
+    from tqdm import tqdm
+
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = replaced_by(target)
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with urllib.request.urlopen(IMDB_URL, timeout=60) as answer, partial.open("wb") as file:
+            size = int(answer.headers.get("Content-Length") or 0) or None
+            with tqdm(
+                desc="downloading IMDB", total=size, unit="B", unit_scale=True, disable=not progress
+            ) as bar:
+                while block := answer.read(1 << 18):
+                    file.write(block)
+                    digest.update(block)
+                    bar.update(len(block))
+        if digest.hexdigest() != IMDB_MD5:
+            raise DataError(
+                f"The file at {IMDB_URL} is not the official archive (MD5 {digest.hexdigest()}, "
+                f"expected {IMDB_MD5}). {IMDB_ADVICE}"
+            )
+        os.replace(partial, target)
+    except (urllib.error.URLError, OSError, TimeoutError) as error:
+        raise DataError(f"IMDB cannot be downloaded from {IMDB_URL}: {error}. {IMDB_ADVICE}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+# ----------------------------------------------------------------------------------------- splits
+
+
+def load_splits(
+    source: str | Path | None = "sample",
+    *,
+    train: str | Path | None = None,
+    validation: str | Path | None = None,
+    test: str | Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    skip_bad_rows: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> Splits:
+    """Read and split reviews for training.
+
+    A source's own splits are kept.  Otherwise a tenth each becomes validation and test, with the
+    labels in equal shares; the choice follows `seed`.  A source with train and test but no
+    validation split, such as IMDB, gives a tenth of train to validation.  Afterwards no text is in
+    two splits, and none comes twice in training.
+
+    Args:
+        source: where from; ignored when `train` is given.
+        train, validation, test: sources for each split instead.
+        text_column, label_column, skip_bad_rows, progress: as `load_reviews`.
+        seed: of the random split.
+
+    Raises:
+        DataError: a source cannot be used, there are fewer than two labels, a label occurs in
+            validation or test but not in train, or too rarely to be split.
+    """
+    options = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "skip_bad_rows": skip_bad_rows,
+        "progress": progress,
+    }
+    if train is None and (validation is not None or test is not None):
+        raise DataError("--validation and --test go with --train. Received no --train.")
+    parts: dict[str, Reviews] = {}
+    notes: list[str] = []
+    if train is None:
+        parts, found = load_reviews(source, **options)
+        notes += found
+        name = str(source)
+    else:
+        name = str(train)
+        for split, path in (("train", train), ("validation", validation), ("test", test)):
+            if path is not None:
+                read, found = load_reviews(path, **options)
+                parts[split] = _joined(read.values())
+                notes += found
+    parts = _split(parts, seed, name)
+    splits = Splits(
+        name,
+        parts["train"],
+        parts["validation"],
+        parts.get("test", Reviews([], [])),
+        tuple(dict.fromkeys(notes)),
+    )
+    _check_labels(splits)
+    splits = separate(splits)
+    _check_labels(splits)
+    return splits
+
+
+def _joined(parts: Iterable[Reviews]) -> Reviews:
+    texts, labels = [], []
+    for part in parts:
+        texts += part.texts
+        labels += part.labels
+    return Reviews(texts, labels)
+
+
+def _split(parts: dict[str, Reviews], seed: int, source: str) -> dict[str, Reviews]:
+    if "all" in parts:
+        _check_enough(parts["all"].labels, 3, source)
+        rest, test = _stratified(parts["all"], seed)
+        train, validation = _stratified(rest, seed, of=len(parts["all"]))
+        return {"train": train, "validation": validation, "test": test}
+    if "train" not in parts:
+        raise DataError(f"{source} has no training reviews, only: {', '.join(parts)}.")
+    if "validation" not in parts:
+        _check_enough(parts["train"].labels, 2, source)
+        train, validation = _stratified(parts["train"], seed)
+        return {**parts, "train": train, "validation": validation}
+    return parts
+
+
+def _stratified(reviews: Reviews, seed: int, of: int | None = None) -> tuple[Reviews, Reviews]:
+    """Take out a tenth of `of` texts (of all by default), each label in its share."""
+    from sklearn.model_selection import train_test_split
+
+    names = len(set(reviews.labels))
+    size = max(names, round((of or len(reviews)) / 10))
+    positions = train_test_split(
+        range(len(reviews)), test_size=size, random_state=seed, stratify=reviews.labels
+    )
+    return tuple(
+        Reviews([reviews.texts[i] for i in part], [reviews.labels[i] for i in part])
+        for part in map(sorted, positions)
+    )
+
+
+def _check_enough(labels: list[str], least: int, source: str) -> None:
+    for label, count in Counter(labels).items():
+        if count < least:
+            raise DataError(
+                f"{source}: the label {label!r} has {count} row{'s' * (count > 1)}. Expected at "
+                f"least {least}, one for each split, and many more to learn from."
+            )
+
+
+def _check_labels(splits: Splits) -> None:
+    known = set(splits.train.labels)
+    if len(known) < 2:
+        only = f"only {next(iter(known))!r}" if known else "none"
+        raise DataError(f"{splits.source}: expected at least two labels in training. Received {only}.")
+    for name in ("validation", "test"):
+        reviews: Reviews = getattr(splits, name)
+        unseen = sorted(set(reviews.labels) - known)
+        if unseen:
+            raise DataError(
+                f"{splits.source}: the label {unseen[0]!r} occurs in {name} but never in training "
+                f"({', '.join(order_labels(known))})."
+            )
+    if not len(splits.validation):
+        raise DataError(f"{splits.source}: the validation split is empty.")
+
+
+def separate(splits: Splits) -> Splits:
+    """Make the splits disjoint and training free of repeats and contradictions.
+
+    A text (spaces and case aside) that is in test leaves validation and train, one that is in
+    validation leaves train; of a repeated training text the first stays, and none if its labels
+    differ.  What was removed is noted.
+    """
+    test = {_key(text) for text in splits.test.texts}
+    validation = {_key(text) for text in splits.validation.texts}
+    labels_of: dict[str, set[str]] = {}
+    for text, label in zip(splits.train.texts, splits.train.labels, strict=True):
+        labels_of.setdefault(_key(text), set()).add(label)
+    removed: Counter[str] = Counter()
+    seen: set[str] = set()
+
+    def keep_train(key: str) -> bool:
+        if key in test:
+            removed["training texts that are also in test"] += 1
+        elif key in validation:
+            removed["training texts that are also in validation"] += 1
+        elif len(labels_of[key]) > 1:
+            removed["training texts that come with different labels"] += 1
+        elif key in seen:
+            removed["repeated training texts"] += 1
+        else:
+            seen.add(key)
+            return True
+        return False
+
+    def keep_validation(key: str) -> bool:
+        if key in test:
+            removed["validation texts that are also in test"] += 1
+        return key not in test
+
+    train = _kept(splits.train, keep_train)
+    validation_reviews = _kept(splits.validation, keep_validation)
+    notes = tuple(f"removed {count} {what}" for what, count in removed.items())
+    return replace(
+        splits, train=train, validation=validation_reviews, notes=splits.notes + notes
+    )
+
+
+def _key(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _kept(reviews: Reviews, keep: Callable[[str], bool]) -> Reviews:
+    pairs = zip(reviews.texts, reviews.labels, strict=True)
+    kept = [(text, label) for text, label in pairs if keep(_key(text))]
+    return Reviews([text for text, _ in kept], [label for _, label in kept])

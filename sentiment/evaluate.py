@@ -1,0 +1,175 @@
+"""Measure a saved model on labelled reviews: python -m sentiment.evaluate."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentiment import command_line
+from sentiment.data import DataError, Reviews, load_reviews
+from sentiment.predictor import Answers, Predictor
+
+if TYPE_CHECKING:
+    from sentiment.metrics import Evaluation
+
+EXAMPLES = """examples:
+  python -m sentiment.evaluate --data path/to/aclImdb_v1.tar.gz
+  python -m sentiment.evaluate --model-dir my_model --data reviews.csv --plots pictures
+  python -m sentiment.evaluate --model-dir my_model --data reviews.csv --json
+"""
+MISTAKES = 10
+EXCERPT = 160  # characters of a text that a mistake shows
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer.
+
+    Attributes:
+        text: the text.
+        label: its true label.
+        predicted: what the model said.
+        probability: how sure it was.
+    """
+
+    text: str
+    label: str
+    predicted: str
+    probability: float
+
+
+def confident_mistakes(reviews: Reviews, answers: Answers, most: int = MISTAKES) -> list[Mistake]:
+    """The wrong answers of which the model was surest."""
+    sure = answers.probabilities.max(axis=1)
+    wrong = [i for i, label in enumerate(reviews.labels) if label != answers.labels[i]]
+    wrong.sort(key=lambda i: -sure[i])
+    return [
+        Mistake(reviews.texts[i], reviews.labels[i], answers.labels[i], float(sure[i]))
+        for i in wrong[:most]
+    ]
+
+
+def choose_split(splits: dict[str, Reviews], wanted: str | None) -> tuple[str, Reviews]:
+    """The split to measure on: the one asked for, else test, else all there is.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    if wanted == "all":
+        texts = [text for part in splits.values() for text in part.texts]
+        return "all", Reviews(texts, [label for part in splits.values() for label in part.labels])
+    name = wanted or ("test" if "test" in splits else next(iter(splits)))
+    if name not in splits:
+        raise DataError(f"There is no {name} split. Expected one of: {', '.join(splits)}, all.")
+    if wanted is None and len(splits) > 1 and name != "test":
+        raise DataError(f"There is no test split. Choose with --split: {', '.join(splits)}, all.")
+    return name, splits[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser("evaluate", "Measure a model on labelled reviews.", EXAMPLES)
+    command_line.add_model_option(parser)
+    command_line.add_data_options(parser, default="sample", purpose="reviews to measure on")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test", "all"),
+        help="split of a source that has splits (default: test)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--plots",
+        type=Path,
+        metavar="FOLDER",
+        help="write confusion matrix, reliability diagram and ROC as PNG",
+    )
+    return parser
+
+
+def _main(options: argparse.Namespace) -> None:
+    if options.plots is not None and options.plots.exists() and not options.plots.is_dir():
+        raise DataError(f"{options.plots} is a file. Expected a folder for the pictures.")
+    predictor = Predictor.load(options.model_dir)
+    splits, notes = load_reviews(
+        options.data,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        skip_bad_rows=options.skip_bad_rows,
+        progress=command_line.interactive(sys.stderr),
+    )
+    split, reviews = choose_split(splits, options.split)
+    notes = list(notes)
+    if options.skip_bad_rows:
+        known = [i for i, label in enumerate(reviews.labels) if label in predictor.labels]
+        if len(known) < len(reviews):
+            notes.append(
+                f"left out: {len(reviews) - len(known):,} reviews whose label the model does not "
+                "know"
+            )
+            reviews = Reviews([reviews.texts[i] for i in known], [reviews.labels[i] for i in known])
+    if not len(reviews):
+        raise DataError(f"{options.data} has no review whose label the model knows.")
+    evaluation, answers = predictor.evaluate(reviews.texts, reviews.labels)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(evaluation), allow_nan=False))
+    else:
+        print(f"{options.data}, {split} split: {evaluation.n:,} reviews")
+        _print(evaluation)
+        _print_mistakes(confident_mistakes(reviews, answers))
+    if options.plots is not None:
+        from sentiment.plots import save_evaluation_plots
+
+        files = save_evaluation_plots(
+            options.plots, predictor.labels, answers.probabilities, reviews.labels
+        )
+        print("wrote " + ", ".join(map(str, files)), file=sys.stderr)
+
+
+def _print(evaluation: "Evaluation") -> None:
+    low, high = evaluation.accuracy_interval
+    print(f"accuracy            {evaluation.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}")
+    print(f"macro-F1            {evaluation.macro_f1:.4f}")
+    if evaluation.roc_auc is not None:
+        print(f"ROC-AUC             {evaluation.roc_auc:.4f}")
+    print(f"calibration error   {evaluation.ece:.2%}")
+    print(f"Brier score         {evaluation.brier:.4f}")
+    print(f"unknown words       {evaluation.oov_share:.2%}")
+    print(f"texts cut           {evaluation.truncated_share:.2%}")
+    width = max(5, *(len(name) for name in evaluation.labels))
+    print(f"\n{'label':{width}}  precision  recall      F1    texts")
+    for name, m in evaluation.per_label.items():
+        print(
+            f"{name:{width}}  {m['precision']:9.3f}  {m['recall']:6.3f}  {m['f1']:6.3f}  "
+            f"{m['n']:7,}"
+        )
+    columns = [max(7, len(name)) for name in evaluation.labels]
+    heads = "  ".join(f"{n:>{c}}" for n, c in zip(evaluation.labels, columns, strict=True))
+    print(f"\n{'true':{width}}  {heads}   ← predicted")
+    for name, row in zip(evaluation.labels, evaluation.confusion, strict=True):
+        cells = "  ".join(f"{n:>{c},}" for n, c in zip(row, columns, strict=True))
+        print(f"{name:{width}}  {cells}")
+
+
+def _print_mistakes(mistakes: list[Mistake]) -> None:
+    if not mistakes:
+        print("\nno mistakes")
+        return
+    print("\nmost confident mistakes")
+    for mistake in mistakes:
+        text = " ".join(mistake.text.split())
+        cut = text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+        print(f"  {mistake.predicted} {mistake.probability:.3f}, truly {mistake.label}: {cut}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command_line.run(_main, _parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,442 @@
+"""Encoded texts and a built network → a fitted, calibrated network.
+
+Batches hold texts of similar length, the learning rate warms up and then falls along a cosine, the
+weights of the best validation epoch are kept, and the probabilities are calibrated at the end.  A
+checkpoint after every epoch holds all state, so a run that was killed ends as if it had not been.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from sentiment.metrics import negative_log_likelihood
+from sentiment.preprocessing import pad_sequences
+
+EVALUATION_BATCH = 256
+# Texts are sorted by length within groups of this many batches: wide enough for good shuffling,
+# and almost nothing is padding.
+BUCKET_BATCHES = 50
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        loss: mean training loss, dropout included.
+        validation_loss: mean cross-entropy on the validation texts, in nats, at the temperature
+            that suits them best.  So an epoch is judged by what it will be after calibration: a
+            network that is right more often is not passed over for being too sure of itself.
+        validation_accuracy: share of validation texts labelled right.
+        seconds: time the epoch took.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What fitting gave.
+
+    Attributes:
+        history: one report per epoch.
+        best_epoch: the epoch whose weights the network has now.
+        temperature: what the logits were divided by to calibrate the probabilities.
+        stopped_early: whether validation had stopped improving before the last epoch.
+    """
+
+    history: tuple[EpochReport, ...]
+    best_epoch: int
+    temperature: float
+    stopped_early: bool
+
+
+def default_epochs(texts: int, batch_size: int) -> int:
+    """Epochs that come to about 1,000 updates, at least 3 and at most 20."""
+    return max(3, min(20, math.ceil(1000 / math.ceil(texts / batch_size))))
+
+
+def bucketed_batches(
+    lengths: Sequence[int], batch_size: int, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Shuffle texts into batches of similar length.
+
+    Args:
+        lengths: ids per text.
+        batch_size: texts per batch; the last one may have fewer.
+        generator: where the order comes from.
+
+    Returns:
+        Arrays of positions; each position occurs once.
+    """
+    lengths = np.asarray(lengths)
+    order = generator.permutation(len(lengths))
+    bucket = batch_size * BUCKET_BATCHES
+    batches = []
+    for start in range(0, len(order), bucket):
+        positions = order[start : start + bucket]
+        positions = positions[np.argsort(lengths[positions], kind="stable")]
+        batches += [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def pad_batch(token_ids: Sequence[Sequence[int]], positions: Sequence[int]) -> np.ndarray:
+    """The rows at `positions`, padded on the right to the longest: int32 (batch, time)."""
+    return pad_sequences([token_ids[i] for i in positions], padding="post")
+
+
+def predict_token_ids(model: keras.Model, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+    """Probabilities of a Keras model, in batches of similar length.
+
+    Args:
+        model: a built model.
+        token_ids: ids of each text.
+
+    Returns:
+        float32 (texts, num_classes), in the order of `token_ids`.
+    """
+    order = np.argsort([len(ids) for ids in token_ids], kind="stable")
+    result = np.zeros((len(token_ids), model.output_shape[-1]), "float32")
+    for start in range(0, len(order), EVALUATION_BATCH):
+        positions = order[start : start + EVALUATION_BATCH]
+        result[positions] = model.predict_on_batch(pad_batch(token_ids, positions))
+    return result
+
+
+def fit_model(
+    model: keras.Model,
+    train_ids: Sequence[Sequence[int]],
+    train_labels: np.ndarray,
+    validation_ids: Sequence[Sequence[int]],
+    validation_labels: np.ndarray,
+    *,
+    epochs: int = 5,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    warmup: float = 0.1,
+    clip_norm: float = 1.0,
+    ema: float | None = None,
+    class_weight: str | None = None,
+    patience: int = 3,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    progress: bool = False,
+) -> FitResult:
+    """Fit a network in place, restore its best weights, calibrate it.
+
+    Args:
+        model: a built model with at least two outputs.
+        train_ids: ids of each training text.
+        train_labels: int (texts,), index of each training text's label.
+        validation_ids: ids of the texts that decide on the best epoch and on calibration.
+        validation_labels: their labels.
+        epochs: the most passes over the training texts.
+        batch_size: texts per update.
+        learning_rate: Adam's peak learning rate, reached after the warm-up.
+        warmup: share of all updates over which the learning rate rises from zero.
+        clip_norm: the gradient is scaled down to this norm.
+        ema: if given, the weights used are their running average with this decay, such as 0.99.
+        class_weight: `"balanced"` weighs each text by the rarity of its label; `None` does not.
+        patience: stop after this many epochs without a lower validation loss.
+        seed: of the order of batches.  Dropout and first weights follow the builder's seed.
+        checkpoint: file that keeps all state after every epoch; removed at the end by the caller.
+        resume: go on from `checkpoint` where it exists.
+        callbacks: Keras callbacks that listen to epochs, such as `CSVLogger` and `TensorBoard`.
+        on_epoch: called with each finished epoch's report.
+        progress: whether to show a progress bar on standard error.
+
+    Returns:
+        History, best epoch and temperature.
+
+    Raises:
+        ValueError: a number is out of range, or `checkpoint` belongs to other data or settings.
+        FloatingPointError: the loss is no longer a number.
+    """
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "warmup": warmup,
+        "clip_norm": clip_norm,
+        "ema": ema,
+        "class_weight": class_weight,
+        "patience": patience,
+        "seed": seed,
+    }
+    check_fit_settings(**settings)
+    train_labels = np.asarray(train_labels, "int32")
+    steps = math.ceil(len(train_ids) / batch_size)
+    warmup_steps = int(steps * epochs * warmup)
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup_steps else learning_rate,
+            max(1, steps * epochs - warmup_steps),
+            warmup_target=learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        ),
+        global_clipnorm=clip_norm,
+        use_ema=ema is not None,
+        ema_momentum=ema if ema is not None else 0.99,
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    optimizer.build(model.trainable_variables)
+    weights = _class_weights(train_labels, class_weight)
+
+    identity = _identity(model, train_ids, train_labels, validation_ids, settings)
+    state = _State(model, optimizer, identity, checkpoint)
+    if resume and checkpoint is not None and checkpoint.exists():
+        state.read()
+    listeners = keras.callbacks.CallbackList(list(callbacks), model=model)
+    listeners.on_train_begin()
+    lengths = [len(ids) for ids in train_ids]
+    while len(state.history) < epochs and not state.out_of_patience(patience):
+        epoch = len(state.history) + 1
+        listeners.on_epoch_begin(epoch - 1)
+        started = time.perf_counter()
+        loss, seen = 0.0, 0
+        batches = bucketed_batches(lengths, batch_size, np.random.default_rng([seed, epoch]))
+        with _bar(f"epoch {epoch}/{epochs}", len(batches), progress) as bar:
+            for positions in batches:
+                labels = train_labels[positions]
+                batch_loss = float(
+                    model.train_on_batch(pad_batch(train_ids, positions), labels, weights[labels])
+                )
+                model.reset_metrics()  # else the next value is a running mean
+                if not math.isfinite(batch_loss):
+                    raise FloatingPointError(
+                        f"The training loss became {batch_loss} in epoch {epoch}; "
+                        "try a lower learning rate."
+                    )
+                loss += batch_loss * len(positions)
+                seen += len(positions)
+                bar.set_postfix(loss=f"{loss / seen:.4f}", refresh=False)
+                bar.update()
+        with _averaged(model, optimizer, ema):
+            probabilities = predict_token_ids(model, validation_ids)
+            report = EpochReport(
+                epoch,
+                loss / seen,
+                fit_temperature(probabilities, validation_labels)[1],
+                float((probabilities.argmax(1) == validation_labels).mean()),
+                time.perf_counter() - started,
+            )
+            state.add(report, model.get_weights())
+        state.write()
+        if on_epoch is not None:
+            on_epoch(report)
+        logs = asdict(report)
+        del logs["epoch"]  # Keras passes it by itself
+        listeners.on_epoch_end(epoch - 1, logs)
+    listeners.on_train_end()
+
+    model.set_weights(state.best_weights)
+    _halve_embeddings(model)
+    probabilities = predict_token_ids(model, validation_ids)
+    temperature, _ = fit_temperature(probabilities, validation_labels)
+    calibrate(model, temperature)
+    return FitResult(
+        tuple(state.history), state.best_epoch, temperature, len(state.history) < epochs
+    )
+
+
+def check_fit_settings(
+    *,
+    epochs: int | None,
+    batch_size: int,
+    learning_rate: float,
+    warmup: float,
+    clip_norm: float,
+    ema: float | None,
+    class_weight: str | None,
+    patience: int,
+    seed: int,
+) -> None:
+    """Raise `ValueError` for the first setting of `fit_model` that is out of range."""
+    whole = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
+    for name, value in whole.items():
+        if name == "epochs" and value is None:
+            continue
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
+    for name, value in {"learning_rate": learning_rate, "clip_norm": clip_norm}.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"`{name}` must be above 0. Received: {value!r}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"`warmup` must be at least 0 and below 1. Received: {warmup!r}")
+    if ema is not None and not 0 < ema < 1:
+        raise ValueError(f"`ema` must be None or between 0 and 1. Received: {ema!r}")
+    if class_weight not in (None, "balanced"):
+        raise ValueError(f'`class_weight` must be None or "balanced". Received: {class_weight!r}')
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"`seed` must be a whole number of at least 0. Received: {seed!r}")
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The temperature under which the labels are the most likely.
+
+    Args:
+        probabilities: float (texts, num_classes), uncalibrated.
+        labels: int (texts,).
+
+    Returns:
+        The temperature, within 0.05…20 and above 1 where the network was too sure of itself; and
+        the mean cross-entropy at it, in nats.
+
+    Source: Guo et al., "On calibration of modern neural networks" (2017), section 4.2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    logits = np.log(np.maximum(probabilities.astype("float64"), 1e-30))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        likelihood = np.exp(scaled)
+        return negative_log_likelihood(
+            likelihood / likelihood.sum(axis=1, keepdims=True), labels
+        )
+
+    found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded")
+    return math.exp(found.x), float(found.fun)
+
+
+def calibrate(model: keras.Model, temperature: float) -> None:
+    """Divide the logits by `temperature` for good, by scaling the output layer's weights.
+
+    So every copy of the network is calibrated: Keras, ONNX, NumPy.
+    """
+    output = model.get_layer("probabilities")
+    output.set_weights([weight / np.float32(temperature) for weight in output.get_weights()])
+
+
+def _halve_embeddings(model: keras.Model) -> None:
+    """Round embeddings to values that float16 holds, so that they are stored at half the size.
+
+    Done before calibration and measuring: what is measured is what is saved.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            layer.set_weights([w.astype("float16").astype("float32") for w in layer.get_weights()])
+
+
+def _class_weights(labels: np.ndarray, class_weight: str | None) -> np.ndarray:
+    """Weight of each label, float32 (num_classes,); their mean over the texts is one."""
+    counts = np.bincount(labels)
+    if class_weight is None:
+        return np.ones(len(counts), "float32")
+    return (len(labels) / (len(counts) * np.maximum(counts, 1))).astype("float32")
+
+
+def _identity(model: keras.Model, *parts: Any) -> str:
+    """Hash of network, data and settings: a checkpoint is only good for the same ones."""
+    digest = hashlib.sha256(model.to_json().encode())
+    for part in parts:
+        plain = part.tolist() if isinstance(part, np.ndarray) else part
+        digest.update(json.dumps(plain).encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _averaged(model: keras.Model, optimizer: Any, ema: float | None) -> Iterator[None]:
+    """Within the block the model has its averaged weights, if there are any."""
+    if ema is None:
+        yield
+        return
+    current = model.get_weights()
+    optimizer.finalize_variable_values(model.trainable_variables)
+    yield
+    model.set_weights(current)
+
+
+def _bar(description: str, total: int, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(desc=description, total=total, disable=not shown, leave=False, unit="batch")
+
+
+class _State:
+    """All that a run needs to go on: weights, optimiser, dropout seeds, history, best weights."""
+
+    def __init__(self, model: keras.Model, optimizer: Any, identity: str, path: Path | None):
+        self._model = model
+        self._optimizer = optimizer
+        self._identity = identity
+        self._path = path
+        self.history: list[EpochReport] = []
+        self.best_epoch = 0
+        self.best_weights: list[np.ndarray] = []
+
+    def add(self, report: EpochReport, weights: list[np.ndarray]) -> None:
+        """Note an epoch, and its weights if it is the best."""
+        best = min((r.validation_loss for r in self.history), default=math.inf)
+        self.history.append(report)
+        if report.validation_loss < best:
+            self.best_epoch, self.best_weights = report.epoch, weights
+
+    def out_of_patience(self, patience: int) -> bool:
+        return len(self.history) - self.best_epoch >= patience
+
+    def _variables(self) -> list[Any]:
+        seeds = [  # dropout's random state, which get_weights leaves out
+            variable
+            for layer in self._model._flatten_layers(include_self=False)
+            for generator in getattr(layer, "_seed_generators", [])
+            for variable in [generator.state]
+        ]
+        return [*self._model.weights, *self._optimizer.variables, *seeds]
+
+    def write(self) -> None:
+        """Write the checkpoint beside its place, then move it there."""
+        if self._path is None:
+            return
+        header = {
+            "format": CHECKPOINT_FORMAT,
+            "identity": self._identity,
+            "best_epoch": self.best_epoch,
+            "history": [asdict(report) for report in self.history],
+        }
+        arrays = {f"state_{i}": np.asarray(v) for i, v in enumerate(self._variables())}
+        arrays |= {f"best_{i}": w for i, w in enumerate(self.best_weights)}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_name(self._path.name + ".part")
+        with partial.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        os.replace(partial, self._path)
+
+    def read(self) -> None:
+        """Take everything from the checkpoint."""
+        try:
+            with np.load(self._path, allow_pickle=False) as stored:
+                header = json.loads(str(stored["header"]))
+                if header["format"] != CHECKPOINT_FORMAT or header["identity"] != self._identity:
+                    raise ValueError(
+                        f"The checkpoint {self._path} belongs to other data or settings. Repeat "
+                        "the command that made it, or leave --resume out to start again."
+                    )
+                for i, variable in enumerate(self._variables()):
+                    variable.assign(stored[f"state_{i}"])
+                count = len(self._model.get_weights())
+                self.best_weights = [stored[f"best_{i}"] for i in range(count)]
+        except (OSError, KeyError, EOFError) as error:
+            raise ValueError(f"The checkpoint {self._path} cannot be read: {error}") from error
+        self.best_epoch = header["best_epoch"]
+        self.history = [EpochReport(**report) for report in header["history"]]

@@ -1,0 +1,354 @@
+"""Networks: `build_<name>(vocab_size, num_classes, …)`, all of one shape and chosen by name.
+
+    token_ids (batch, time) → embedding → recurrent layers → pooling → Dense → probabilities
+
+Every builder takes the same first two arguments, returns an uncompiled `keras.Model` with named
+layers, and ends in probabilities of shape (batch, num_classes) whose rows sum to one.  Id 0 is
+padding, on the right; the mask is handed to every recurrent and pooling layer explicitly, because
+Keras after 3.15 stops passing it on.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+MERGES = {"concatenate": "concat", "sum": "sum", "average": "ave"}
+POOLINGS = ("last", "max", "mean", "max+mean")
+
+
+@keras.saving.register_keras_serializable(package="sentiment")
+class TokenMask(layers.Layer):
+    """True where a token id is not padding: int32 (batch, time) → bool (batch, time)."""
+
+    def call(self, token_ids: Any) -> Any:
+        return ops.not_equal(token_ids, 0)
+
+
+@keras.saving.register_keras_serializable(package="sentiment")
+class MaskedPooling(layers.Layer):
+    """Pools states over time, padding left out: (batch, time, units) → (batch, features).
+
+    Args:
+        pooling: `"max"`, `"mean"`, or `"max+mean"` (both, concatenated).
+    """
+
+    def __init__(self, pooling: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        _check_choice("pooling", pooling, POOLINGS[1:])
+        self.pooling = pooling
+        self.supports_masking = True  # takes the mask, and passes none on: no time axis is left
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def call(self, states: Any, mask: Any) -> Any:
+        kept = ops.expand_dims(mask, -1)  # (batch, time, 1)
+        pooled = []
+        if "max" in self.pooling:
+            lowest = ops.full_like(states, -3.4e38)  # below every state, yet finite
+            pooled.append(ops.max(ops.where(kept, states, lowest), axis=1))
+        if "mean" in self.pooling:
+            kept = ops.cast(kept, states.dtype)
+            total = ops.sum(states * kept, axis=1)
+            pooled.append(total / ops.maximum(ops.sum(kept, axis=1), 1))
+        return ops.concatenate(pooled, axis=-1) if len(pooled) > 1 else pooled[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "pooling": self.pooling}
+
+
+def build_rnn(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    pooling: str = "last",
+    dropout: float = 0.3,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """Simple (Elman) recurrent network with tanh units.
+
+    token_ids → Embedding → Dropout → SimpleRNN × layers → pooling → Dropout → Dense
+
+    Args:
+        vocab_size: rows of the embedding; every token id is below it.
+        num_classes: number of labels; 1 gives a single sigmoid unit, for labels 0 and 1.
+        embedding_dim: width of a word's vector.
+        units: width of the recurrent state.
+        layers: recurrent layers on top of each other, 1 to 4.
+        pooling: what of the states the output reads: `"last"`, `"max"`, `"mean"`, `"max+mean"`.
+        dropout: share of features dropped after the embedding, between recurrent layers and before
+            the output, in training.
+        recurrent_dropout: share of state features dropped at each step, in training.
+        seed: makes weights and dropout the same at every call; `None` draws new ones.
+
+    Returns:
+        Uncompiled model: int32 (batch, time), 0 = padding → float32 (batch, num_classes).
+
+    Raises:
+        ValueError: a setting is outside its range.
+
+    Source: Elman, "Finding structure in time", Cognitive Science 14 (1990).
+    """
+    return _build("rnn", False, **locals())
+
+
+def build_lstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    pooling: str = "last",
+    dropout: float = 0.3,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTM that reads left to right; its defaults are the classic tutorial's network.
+
+    token_ids → Embedding → Dropout → LSTM × layers → pooling → Dropout → Dense
+
+    Args, Returns, Raises: as `build_rnn`.  Forget biases start at one.
+
+    Source: Hochreiter & Schmidhuber, "Long short-term memory" (1997); forget gate: Gers et al.
+    (2000).
+    """
+    return _build("lstm", False, **locals())
+
+
+def build_gru(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    pooling: str = "last",
+    dropout: float = 0.3,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """GRU that reads left to right; the reset gate acts after the matrix product (as in cuDNN).
+
+    token_ids → Embedding → Dropout → GRU × layers → pooling → Dropout → Dense
+
+    Args, Returns, Raises: as `build_rnn`.
+
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014).
+    """
+    return _build("gru", False, **locals())
+
+
+def build_bilstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 128,
+    layers: int = 1,
+    merge: str = "concatenate",
+    pooling: str = "max",
+    dropout: float = 0.5,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTMs that read in both directions, their states pooled over time.
+
+    token_ids → Embedding → Dropout → Bidirectional(LSTM) × layers → pooling → Dropout → Dense
+
+    Args:
+        vocab_size, num_classes, embedding_dim, layers, pooling, dropout, recurrent_dropout, seed:
+            as `build_rnn`.  With `pooling="last"` each direction gives the state after its last
+            word, which for the backward one is the text's first.
+        units: width of the state of each direction.
+        merge: how the directions join: `"concatenate"`, `"sum"` or `"average"`.
+
+    Returns, Raises: as `build_rnn`.
+
+    Source: Graves & Schmidhuber (2005); max pooling of the states: Johnson & Zhang (2016).
+    """
+    return _build("lstm", True, **locals())
+
+
+def build_bigru(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 128,
+    layers: int = 1,
+    merge: str = "concatenate",
+    pooling: str = "max",
+    dropout: float = 0.5,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """GRUs that read in both directions, their states pooled over time.
+
+    token_ids → Embedding → Dropout → Bidirectional(GRU) × layers → pooling → Dropout → Dense
+
+    Args, Returns, Raises: as `build_bilstm`.
+
+    Source: Cho et al. (2014), read in both directions as in Graves & Schmidhuber (2005).
+    """
+    return _build("gru", True, **locals())
+
+
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "rnn": build_rnn,
+    "lstm": build_lstm,
+    "gru": build_gru,
+    "bilstm": build_bilstm,
+    "bigru": build_bigru,
+}
+
+_CELLS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+
+
+def list_models() -> list[str]:
+    """Names that `build_model` knows."""
+    return list(BUILDERS)
+
+
+def model_settings(name: str) -> dict[str, Any]:
+    """Settings of a builder with their defaults, `seed` left out.
+
+    Raises:
+        ValueError: no builder has this name.
+    """
+    _check_choice("model", name, list_models())
+    parameters = inspect.signature(BUILDERS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "seed"}
+
+
+def build_model(
+    name: str, vocab_size: int, num_classes: int, *, seed: int | None = None, **settings: Any
+) -> keras.Model:
+    """Call the builder of this name.
+
+    Args:
+        name: a key of `BUILDERS`.
+        vocab_size: rows of the embedding.
+        num_classes: number of labels.
+        seed: makes weights and dropout repeatable.
+        settings: the builder's keyword arguments.
+
+    Raises:
+        ValueError: no builder has this name, it has no such setting, or a value is out of range.
+    """
+    known = model_settings(name)
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(
+                f"Model {name!r} has no setting {setting!r}; it has: {', '.join(known)}"
+            )
+    return BUILDERS[name](vocab_size, num_classes, seed=seed, **settings)
+
+
+def _build(
+    cell: str,
+    bidirectional: bool,
+    *,
+    vocab_size: int,
+    num_classes: int,
+    embedding_dim: int,
+    units: int,
+    layers: int,
+    pooling: str,
+    dropout: float,
+    recurrent_dropout: float,
+    seed: int | None,
+    merge: str = "concatenate",
+) -> keras.Model:
+    """What the builders share: see the module's docstring."""
+    _check_whole("vocab_size", vocab_size, 2)
+    _check_whole("num_classes", num_classes, 1)
+    _check_whole("embedding_dim", embedding_dim, 1)
+    _check_whole("units", units, 1)
+    _check_whole("layers", layers, 1, 4)
+    _check_share("dropout", dropout)
+    _check_share("recurrent_dropout", recurrent_dropout)
+    _check_choice("pooling", pooling, POOLINGS)
+    _check_choice("merge", merge, list(MERGES))
+    seeds = _seeds(seed)
+    name = f"bi{cell}" if bidirectional else cell
+
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    mask = TokenMask(name="mask")(token_ids)  # (batch, time)
+    states = keras.layers.Embedding(
+        vocab_size,
+        embedding_dim,
+        embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
+        name="embedding",
+    )(token_ids)  # (batch, time, embedding_dim)
+    for number in range(1, layers + 1):
+        states = keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number}")(states)
+        recurrent = _CELLS[cell](
+            units,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+            recurrent_dropout=recurrent_dropout,
+            return_sequences=number < layers or pooling != "last",
+            seed=next(seeds),
+            name=f"{cell}_{number}",
+        )
+        if bidirectional:
+            backward = recurrent.get_config() | {"go_backwards": True}
+            for initializer in ("kernel_initializer", "recurrent_initializer"):
+                config = backward[initializer]["config"]
+                backward[initializer] = {
+                    **backward[initializer],
+                    "config": {**config, "seed": next(seeds)},
+                }
+            backward |= {"seed": next(seeds), "name": f"backward_{cell}_{number}"}
+            recurrent = keras.layers.Bidirectional(
+                recurrent,
+                merge_mode=MERGES[merge],
+                backward_layer=type(recurrent).from_config(backward),
+                name=f"{name}_{number}",
+            )
+        states = recurrent(states, mask=mask)  # (batch, time, units), the last one as pooled
+    if pooling != "last":
+        states = MaskedPooling(pooling, name="pooling")(states, mask=mask)
+    states = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout_output")(states)
+    probabilities = keras.layers.Dense(
+        num_classes,
+        activation="softmax" if num_classes > 1 else "sigmoid",
+        kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+        name="probabilities",
+    )(states)
+    return keras.Model(token_ids, probabilities, name=name)
+
+
+def _seeds(seed: int | None) -> Any:
+    """Endless different seeds that follow from one."""
+    generator = keras.random.SeedGenerator(seed) if seed is None else None
+    start = seed if generator is None else int(generator.initial_seed)
+    number = 0
+    while True:
+        number += 1
+        yield (start * 1000 + number) % 2**31
+
+
+def _check_choice(name: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}")
+
+
+def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"`{name}` must be a whole number {allowed}. Received: {value!r}")
+
+
+def _check_share(name: str, value: Any) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {value!r}")

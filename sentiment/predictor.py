@@ -1,0 +1,308 @@
+"""Answers from a saved model, with ONNX Runtime: no TensorFlow, Keras, scikit-learn or pandas."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sentiment.artifact import Artifact, ArtifactError, load_artifact
+from sentiment.data import bundled
+from sentiment.preprocessing import Encoded, pad_sequences
+
+if TYPE_CHECKING:
+    from sentiment.metrics import Evaluation
+
+NEUTRAL = "neutral"
+# Texts of similar length go through the network together: at most this many ids, padding included,
+# and texts.  More needs more memory and is not faster.
+BATCH_IDS = 16_384
+BATCH_TEXTS = 256
+WINDOW = 4096  # texts that are sorted by length, and tokenised while the window before is read
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one text.
+
+    Attributes:
+        text: the text.
+        label: the most probable label, or `"neutral"` inside a neutral band.
+        score: between −1 and 1; `None` for labels without an order.
+        probabilities: label → probability, in the model's order of labels.
+        truncated: whether the middle of the text was left out because it is too long.
+        oov: number of the text's words that the model does not know.
+    """
+
+    text: str
+    label: str
+    score: float | None
+    probabilities: dict[str, float]
+    truncated: bool
+    oov: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model says of many texts, as columns.
+
+    Attributes:
+        labels: one label a text.
+        scores: float64 (texts,), or `None` for labels without an order.
+        probabilities: float32 (texts, num_classes).
+        truncated: per text, whether it was cut.
+        words: per text, the number of words.
+        oov: per text, the number of unknown words.
+    """
+
+    labels: list[str]
+    scores: np.ndarray | None
+    probabilities: np.ndarray
+    truncated: list[bool]
+    words: list[int]
+    oov: list[int]
+
+    @property
+    def oov_share(self) -> float:
+        """Share of all words that are unknown."""
+        return sum(self.oov) / max(1, sum(self.words))
+
+    @property
+    def truncated_share(self) -> float:
+        """Share of the texts that were cut."""
+        return sum(self.truncated) / max(1, len(self.truncated))
+
+
+class Predictor:
+    """A saved model, ready to answer.
+
+    Args:
+        artifact: a model folder that was read; see `Predictor.load`.
+        threads: processor cores to use; `None` for all.
+
+    Attributes:
+        labels: label names in the order of the columns of `predict_proba`.
+        manifest: what the model says of itself.
+        encoder: turns texts into ids.
+
+    Raises:
+        ArtifactError: the graph cannot be loaded, or its outputs are not as many as the labels.
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int | None = None):
+        import onnxruntime
+
+        self.manifest = artifact.manifest
+        self.encoder = artifact.encoder
+        self.labels = artifact.manifest.labels
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        # Waiting threads sleep: the next texts are tokenised meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # batches differ in shape; an arena keeps them all
+        try:
+            self._session = onnxruntime.InferenceSession(
+                artifact.onnx, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises classes of its own, all of them Exception
+            reason = str(error).splitlines()[0]
+            raise ArtifactError(
+                f"{artifact.folder}: the network cannot be loaded: {reason}"
+            ) from error
+        outputs = self._session.get_outputs()[0].shape[1]
+        values = self.manifest.label_values
+        if outputs != len(self.labels) or (values is not None and len(values) != outputs):
+            raise ArtifactError(
+                f"{artifact.folder}: the network has {outputs} outputs, but the manifest names "
+                f"{len(self.labels)} labels: {', '.join(self.labels)}."
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path = "default", *, threads: int | None = None) -> "Predictor":
+        """Load a model folder.
+
+        Args:
+            folder: its path, or `"default"` for the model that ships with the package.
+            threads: processor cores to use; `None` for all.
+
+        Raises:
+            ArtifactError: the folder is missing, not whole, changed or of another format.
+        """
+        if str(folder) == "default" and not Path("default").is_dir():
+            folder = bundled("saved_models", "default")
+        return cls(load_artifact(folder), threads=threads)
+
+    def predict(
+        self, texts: Sequence[str], *, neutral_band: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """The label of each text, as an array of str (texts,).
+
+        Args:
+            texts: the texts.
+            neutral_band: (low, high): of two labels, `"neutral"` where the probability of the
+                positive one lies between.
+
+        Raises:
+            TypeError: `texts` is a single string, or holds something else than strings.
+            ValueError: the band is not 0 ≤ low < high ≤ 1, or the labels are not two.
+        """
+        return np.array(self.answers(texts, neutral_band=neutral_band).labels, dtype=str)
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities, float32 (texts, num_classes), columns in the order of `labels`.
+
+        Raises:
+            TypeError: `texts` is a single string, or holds something else than strings.
+        """
+        return self.answers(texts).probabilities
+
+    def details(
+        self, texts: Sequence[str], *, neutral_band: tuple[float, float] | None = None
+    ) -> list[Prediction]:
+        """Everything about each text: see `Prediction`.  Args, Raises: as `predict`."""
+        answers = self.answers(texts, neutral_band=neutral_band)
+        return [
+            Prediction(
+                text,
+                answers.labels[i],
+                None if answers.scores is None else float(answers.scores[i]),
+                dict(zip(self.labels, answers.probabilities[i].tolist(), strict=True)),
+                answers.truncated[i],
+                answers.oov[i],
+            )
+            for i, text in enumerate(texts)
+        ]
+
+    def evaluate(self, texts: Sequence[str], labels: Sequence[str]) -> "tuple[Evaluation, Answers]":
+        """Measure the model on labelled texts.  Needs scikit-learn.
+
+        Args:
+            texts: the texts.
+            labels: the true label of each.
+
+        Returns:
+            How good the answers are, and the answers.
+
+        Raises:
+            TypeError: as `predict`.
+            ValueError: there are no texts, or a label was never seen in training.
+        """
+        from sentiment.metrics import evaluate_answers
+
+        answers = self.answers(texts)
+        evaluation = evaluate_answers(
+            self.labels,
+            answers.probabilities,
+            labels,
+            oov_share=answers.oov_share,
+            truncated_share=answers.truncated_share,
+        )
+        return evaluation, answers
+
+    def answers(
+        self, texts: Sequence[str], *, neutral_band: tuple[float, float] | None = None
+    ) -> Answers:
+        """Everything about many texts, as columns.  Args, Raises: as `predict`."""
+        if isinstance(texts, str):
+            raise TypeError("Expected a list of texts. Received: one str; write [text] instead.")
+        texts = list(texts)
+        windows = [texts[i : i + WINDOW] for i in range(0, len(texts), WINDOW)]
+        parts = list(self.answer_windows(windows, neutral_band=neutral_band))
+        if len(parts) == 1:
+            return parts[0]
+        scored = self.manifest.label_values is not None
+        empty = np.zeros((0, len(self.labels)), "float32")
+        return Answers(
+            [label for part in parts for label in part.labels],
+            np.concatenate([np.zeros(0), *(part.scores for part in parts)]) if scored else None,
+            np.concatenate([empty, *(part.probabilities for part in parts)]),
+            [cut for part in parts for cut in part.truncated],
+            [words for part in parts for words in part.words],
+            [oov for part in parts for oov in part.oov],
+        )
+
+    def answer_windows(
+        self,
+        windows: Iterable[Sequence[str]],
+        *,
+        neutral_band: tuple[float, float] | None = None,
+    ) -> Iterator[Answers]:
+        """Answer window after window, tokenising the next while the network reads the last.
+
+        Args:
+            windows: groups of texts, each small enough to be held in memory; may be endless.
+            neutral_band: as `predict`.
+
+        Yields:
+            The answers to each window, in order.
+
+        Raises:
+            TypeError, ValueError: as `predict`.
+        """
+        if neutral_band is not None:
+            self._check_band(neutral_band)
+        with ThreadPoolExecutor(1) as worker:
+            pending: tuple[Encoded, Future[np.ndarray]] | None = None
+            for texts in windows:
+                encoded = self.encoder.encode(texts)
+                following = worker.submit(self._probabilities, encoded.token_ids)
+                if pending is not None:
+                    yield self._answers(pending[0], pending[1].result(), neutral_band)
+                pending = encoded, following
+            if pending is not None:
+                yield self._answers(pending[0], pending[1].result(), neutral_band)
+
+    def _probabilities(self, token_ids: list[list[int]]) -> np.ndarray:
+        """Run the network over texts of any lengths, longest batch first."""
+        result = np.zeros((len(token_ids), len(self.labels)), "float32")
+        order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
+        start = 0
+        while start < len(order):
+            longest = len(token_ids[order[start]])
+            positions = order[start : start + max(1, min(BATCH_TEXTS, BATCH_IDS // longest))]
+            batch = pad_sequences([token_ids[i] for i in positions], padding="post")
+            (result[positions],) = self._session.run(["probabilities"], {"token_ids": batch})
+            start += len(positions)
+        return result
+
+    def _answers(
+        self,
+        encoded: Encoded,
+        probabilities: np.ndarray,
+        neutral_band: tuple[float, float] | None,
+    ) -> Answers:
+        names: list[Any] = [self.labels[i] for i in probabilities.argmax(axis=1)]
+        values = self.manifest.label_values
+        if neutral_band is not None:
+            low, high = neutral_band
+            positive = probabilities[:, int(np.argmax(values))]
+            between = (low < positive) & (positive < high)
+            names = [NEUTRAL if b else name for b, name in zip(between, names, strict=True)]
+        return Answers(
+            names,
+            None if values is None else probabilities.astype("float64") @ np.array(values),
+            probabilities,
+            encoded.truncated,
+            encoded.words,
+            encoded.oov,
+        )
+
+    def _check_band(self, band: tuple[float, float]) -> None:
+        low, high = band
+        if not 0 <= low < high <= 1:
+            raise ValueError(
+                f"Expected a neutral band with 0 <= LOW < HIGH <= 1. Received: {low:g},{high:g}"
+            )
+        if len(self.labels) != 2 or self.manifest.label_values is None:
+            raise ValueError(
+                "A neutral band needs a model with a positive and a negative label. "
+                f"Received one with: {', '.join(self.labels)}."
+            )
+
+
+def load(folder: str | Path = "default", *, threads: int | None = None) -> Predictor:
+    """Load a saved model: `Predictor.load`."""
+    return Predictor.load(folder, threads=threads)
