@@ -7,10 +7,12 @@
     onnx_export.py     a fitted network → an ONNX graph
     artifact.py        the folder that is a saved model
     predictor.py       Predictor: that folder → answers, without TensorFlow
+    scoring.py         files: every row with its answer
     classifier.py      SentimentClassifier: all of it as a scikit-learn estimator
     equations.py       the recurrent cells in NumPy, gate by gate
     metrics.py         calibration error, Brier score, intervals
     plots.py           pictures of an evaluation
+    command_line.py    what the commands share
 
     train.py evaluate.py predict.py benchmark.py    the commands: python -m sentiment.train …
 

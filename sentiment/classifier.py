@@ -1,4 +1,4 @@
-"""`SentimentClassifier`: texts and labels in, a calibrated classifier out, as scikit-learn has it."""
+"""`SentimentClassifier`: texts and labels in, a calibrated scikit-learn classifier out."""
 
 import dataclasses
 import inspect

@@ -83,6 +83,7 @@ class Predictor:
         threads: processor cores to use; `None` for all.
 
     Attributes:
+        folder: the model folder.
         labels: label names in the order of the columns of `predict_proba`.
         manifest: what the model says of itself.
         encoder: turns texts into ids.
@@ -94,6 +95,7 @@ class Predictor:
     def __init__(self, artifact: Artifact, *, threads: int | None = None):
         import onnxruntime
 
+        self.folder = artifact.folder
         self.manifest = artifact.manifest
         self.encoder = artifact.encoder
         self.labels = artifact.manifest.labels

@@ -1,0 +1,226 @@
+"""Measure start-up, speed, memory and agreement on this machine: python -m sentiment.benchmark."""
+
+import argparse
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import command_line
+from sentiment.artifact import KERAS_FILE, load_artifact
+from sentiment.data import DataError, load_reviews
+from sentiment.predictor import Predictor
+from sentiment.scoring import score_file
+
+EXAMPLES = """examples:
+  python -m sentiment.benchmark
+  python -m sentiment.benchmark --data path/to/aclImdb_v1.tar.gz --rows 1000000
+"""
+TEXT = "This film was okay"
+STARTS = 9
+# What a Keras user does for the same answer: import, load, tokenise, predict.
+KERAS_PROGRAM = """
+import sys
+import keras
+from sentiment.artifact import load_artifact
+from sentiment.preprocessing import pad_sequences
+import sentiment.models
+artifact = load_artifact(sys.argv[1])
+model = keras.saving.load_model(artifact.folder / "model.keras", compile=False)
+ids = artifact.encoder.encode([sys.argv[2]]).token_ids
+print(model.predict(pad_sequences(ids, padding="post"), verbose=0))
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the table.
+
+    Attributes:
+        what: what was measured.
+        value: the value with its unit.
+    """
+
+    what: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """How a process went.
+
+    Attributes:
+        seconds: wall time.
+        peak_mb: largest resident memory, in MB (10⁶ bytes).
+    """
+
+    seconds: float
+    peak_mb: float
+
+
+def run_process(arguments: Sequence[str]) -> Process:
+    """Run Python with these arguments and measure it.
+
+    Raises:
+        DataError: it failed.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            message = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise DataError(f"A measured process failed: {' '.join(message)}")
+    kilobyte = 1024 if sys.platform != "darwin" else 1  # macOS reports bytes
+    return Process(seconds, usage.ru_maxrss * kilobyte / 1e6)
+
+
+def measure_start(folder: Path, *, starts: int = STARTS) -> Iterator[Measured]:
+    """One text, whole process, warm disk: this package against Keras, taking turns."""
+    own_arguments = ["-m", "sentiment.predict", "--model-dir", str(folder), TEXT]
+    keras_arguments = ["-c", KERAS_PROGRAM, str(folder), TEXT]
+    run_process(own_arguments)
+    run_process(keras_arguments)
+    own, by_keras = [], []
+    for number in range(starts):
+        own.append(run_process(own_arguments))
+        if number < 3:
+            by_keras.append(run_process(keras_arguments))
+    for name, processes in (("this package", own), ("Keras", by_keras)):
+        seconds = statistics.median(process.seconds for process in processes)
+        peak = max(process.peak_mb for process in processes)
+        yield Measured(f"one text, whole process, {name}", f"{seconds:.2f} s, {peak:.0f} MB")
+
+
+def measure_scoring(predictor: Predictor, texts: Sequence[str], name: str) -> Iterator[Measured]:
+    """All texts from CSV to CSV, three times; tokenising, reading and writing included."""
+    rates = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "texts.csv"), Path(folder, "scored.csv")
+        write_csv(source, texts)
+        for _ in range(3):
+            started = time.perf_counter()
+            scoring = score_file(predictor, source, target, overwrite=True)
+            rates.append(scoring.rows / (time.perf_counter() - started))
+    yield Measured(
+        f"{len(texts):,} {name} reviews, CSV to CSV",
+        f"{statistics.median(rates):,.0f} reviews/s (three runs: "
+        f"{min(rates):,.0f} to {max(rates):,.0f})",
+    )
+
+
+def measure_memory(folder: Path, texts: Sequence[str], rows: int) -> Iterator[Measured]:
+    """Peak memory of a process that scores a tenth of the rows, and all of them."""
+    with tempfile.TemporaryDirectory() as name:
+        source, target = Path(name, "rows.csv"), Path(name, "scored.csv")
+        for count in (rows // 10, rows):
+            write_csv(source, islice(cycle(texts), count))
+            process = run_process(
+                ["-m", "sentiment.predict", "--model-dir", str(folder), "--overwrite"]
+                + ["--input", str(source), "--output", str(target)]
+            )
+            yield Measured(
+                f"{count:,} rows, CSV to CSV",
+                f"{process.peak_mb:.0f} MB at most, {count / process.seconds:,.0f} rows/s",
+            )
+
+
+def measure_agreement(folder: Path, texts: Sequence[str]) -> Measured:
+    """Largest difference in probability between Keras, ONNX Runtime and the NumPy equations."""
+    with command_line.quiet_import():
+        import keras
+
+        from sentiment import equations, fitting, models  # noqa: F401  registers its layers
+    from sentiment.preprocessing import pad_sequences
+
+    artifact = load_artifact(folder)
+    predictor = Predictor(artifact)
+    model = keras.saving.load_model(artifact.folder / KERAS_FILE, compile=False)
+    token_ids = artifact.encoder.encode(texts).token_ids
+    answers = [
+        fitting.predict_token_ids(model, token_ids),
+        predictor.predict_proba(texts),
+        equations.network_probabilities(
+            pad_sequences(token_ids, padding="post"), **equations.weights_of(model)
+        ),
+    ]
+    difference = max(np.abs(a - b).max() for a in answers for b in answers)
+    return Measured(
+        f"Keras, ONNX Runtime and NumPy on {len(texts)} reviews", f"{difference:.1e} apart at most"
+    )
+
+
+def write_csv(path: Path, texts: "Sequence[str] | Iterator[str]") -> None:
+    """A file with the one column `text`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text"])
+        writer.writerows([text] for text in texts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(
+        "benchmark", "Measure start-up, speed, memory and agreement on this machine.", EXAMPLES
+    )
+    command_line.add_model_option(parser)
+    parser.add_argument(
+        "--data",
+        default="sample",
+        metavar="SOURCE",
+        help="reviews to score; its test split if it has one (default: sample)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="rows of the file that memory is measured with (default: 100000)",
+    )
+    return parser
+
+
+def _main(options: argparse.Namespace) -> None:
+    if options.rows < 10:
+        raise DataError(f"Expected at least 10 --rows. Received: {options.rows}")
+    predictor = Predictor.load(options.model_dir)
+    folder = predictor.folder
+    splits, _ = load_reviews(options.data)
+    texts = (splits.get("test") or next(iter(splits.values()))).texts
+    sample, _ = load_reviews("sample")
+    short = [text for part in sample.values() for text in part.texts]
+    print(f"{os.cpu_count()} cores, model {folder}\n")
+    print("| what | measured |\n|---|---|")
+    for measured in measure_start(folder):
+        _print(measured)
+    for measured in measure_scoring(predictor, texts, Path(options.data).name.split(".")[0]):
+        _print(measured)
+    for measured in measure_memory(folder, short, options.rows):
+        _print(measured)
+    _print(measure_agreement(folder, short[:500]))
+
+
+def _print(measured: Measured) -> None:
+    print(f"| {measured.what} | {measured.value} |", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command_line.run(_main, _parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
