@@ -1,0 +1,101 @@
+"""What the README shows is what happens."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sentiment import benchmark, evaluate, predict, train
+from sentiment.data import bundled
+from sentiment.models import list_models, model_settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^(?:\$ |.*&& |.*\| )?(python -m sentiment\.\w+.*)$", README, re.MULTILINE)
+PARSERS = {
+    "train": train._parser,
+    "evaluate": evaluate._parser,
+    "predict": predict._parser,
+    "benchmark": benchmark._parser,
+}
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_commands_have_the_options_that_they_show(command):
+    words = shlex.split(command.replace("`", ""))
+    name = words[2].removeprefix("sentiment.")
+    PARSERS[name]().parse_args(words[3:])  # exits with an error for an option that isn't there
+
+
+def test_commands_are_found():
+    assert {command.split()[2] for command in COMMANDS} >= {f"sentiment.{n}" for n in PARSERS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_python_runs(number, tmp_path, monkeypatch, capsys):
+    """Every Python block runs as it stands, in an empty folder: the tutorial is one of them."""
+    monkeypatch.chdir(tmp_path)
+    exec(compile(BLOCKS[number], f"README.md, Python block {number + 1}", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_tutorial_is_shown():
+    tutorial = next(block for block in BLOCKS if "build_lstm" in block)
+    for piece in ("num_words=10000", "maxlen=100", "binary_crossentropy", "epochs=5",
+                  "batch_size=32", '"adam"', '"This film was okay"'):  # fmt: skip
+        assert piece in tutorial
+
+
+def test_ci_runs_the_two_commands_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = re.findall(r"^# ci: (.*)$", script, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        assert re.search(rf"^(\$ )?{re.escape(command)}$", README, re.MULTILINE), command
+
+
+def test_prediction_that_opens_the_readme(capsys):
+    shown = re.search(r'sentiment\.predict "This film was okay"\n(.*)\n', README)[1]
+    assert predict.main(["This film was okay"]) == 0
+    assert capsys.readouterr().out.strip() == shown.strip()
+
+
+def test_table_of_builders():
+    for name in list_models():
+        assert f"| `{name}` |" in README
+    for name, value in {"units": 64, "layers": 1, "embedding_dim": 128, "pooling": "last"}.items():
+        assert model_settings("rnn")[name] == value
+        assert f"`{name}` {value}" in README
+    bilstm = model_settings("bilstm")
+    row = next(line for line in README.splitlines() if line.startswith("| `bilstm` |"))
+    assert f"`units` {bilstm['units']} each" in row
+    assert f"`pooling` {bilstm['pooling']}" in row
+    assert f"`dropout` {bilstm['dropout']}" in row
+    assert model_settings("bigru") == bilstm
+    assert model_settings("lstm") == model_settings("gru") == model_settings("rnn")
+
+
+def test_architecture_names_every_file():
+    section = README.split("## How it is built")[1].split("```")[1]
+    files = {path.name for path in (ROOT / "sentiment").glob("*.py")} - {
+        "__init__.py",
+        "__main__.py",
+    }
+    assert set(re.findall(r"\w+\.py", section)) == files
+
+
+def test_sample_reviews_are_bundled():
+    assert bundled("data", "reviews.csv").is_file()
+
+
+def test_nothing_names_a_machine():
+    """Only the product: no absolute paths of a machine it was made on."""
+    for path in [*ROOT.glob("sentiment/*.py"), *ROOT.glob("*.md"), *ROOT.glob("*/*.md")]:
+        assert not re.search(r"(?<![\w.])/(work|root|tmp|home)/", path.read_text("utf-8")), path
