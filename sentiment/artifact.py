@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import uuid
@@ -31,6 +32,8 @@ TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 HASHED_FILES = (KERAS_FILE, ONNX_FILE, TOKENIZER_FILE)
+ALL_FILES = (*HASHED_FILES, MANIFEST_FILE, CARD_FILE)
+IN_MEMORY = "texts in memory"  # the source of texts that came from no file
 
 
 class ArtifactError(ValueError):
@@ -85,13 +88,20 @@ def check_writable(folder: Path, *, overwrite: bool) -> None:
     """Refuse, before any work is done, a folder that `save_artifact` could not write.
 
     Raises:
-        ArtifactError: it exists and `overwrite` is false, it exists and is no model folder, or its
-            parent cannot be written to.
+        ArtifactError: it exists and `overwrite` is false, it exists and is no model folder or holds
+            other files too, or its parent cannot be written to.
     """
     if folder.exists() and not overwrite:
         raise ArtifactError(f"{folder} exists already. Choose another, or add --overwrite.")
     if folder.exists() and not (folder / MANIFEST_FILE).is_file():
         raise ArtifactError(f"{folder} exists and is not a model folder; it is left alone.")
+    found = [path.name for path in folder.iterdir()] if folder.exists() else []
+    others = sorted(set(found) - set(ALL_FILES))
+    if others:
+        raise ArtifactError(
+            f"{folder} also holds {others[0]!r}, which is no part of a model; the folder is left "
+            "alone."
+        )
     check_parent_writable(folder)
 
 
@@ -151,7 +161,11 @@ def save_artifact(
         if folder.exists():
             old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
             os.replace(folder, old)
-            os.replace(partial, folder)
+            try:
+                os.replace(partial, folder)
+            except BaseException:
+                os.replace(old, folder)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(partial, folder)
@@ -238,8 +252,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
             "",
             "```",
             f'python -m sentiment.predict --model-dir {_shown(folder)} "This film was okay"',
-            f"python -m sentiment.evaluate --model-dir {_shown(folder)} "
-            f"--data {manifest.data['source']}",
+            *_card_evaluate(manifest, folder),
             "```",
             "",
             "## Quality",
@@ -286,7 +299,18 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 def _shown(folder: Path) -> str:
     """The path as a person would type it: relative to the current folder if it is below."""
     folder = folder.absolute()
-    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+    below = folder.is_relative_to(Path.cwd())
+    return shlex.quote(str(folder.relative_to(Path.cwd()) if below else folder))
+
+
+def _card_evaluate(manifest: Manifest, folder: Path) -> list[str]:
+    """The command that measures the model again, if its reviews can be read again."""
+    source = manifest.data["source"]
+    if source == IN_MEMORY:
+        return []
+    return [
+        f"python -m sentiment.evaluate --model-dir {_shown(folder)} --data {shlex.quote(source)}"
+    ]
 
 
 def _card_metrics(metrics: dict[str, Any]) -> list[str]:

@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from sentiment import command_line
-from sentiment.artifact import KERAS_FILE, load_artifact
 from sentiment.data import DataError, load_reviews
-from sentiment.predictor import Predictor
-from sentiment.scoring import score_file
+
+if TYPE_CHECKING:
+    from sentiment.predictor import Predictor
 
 EXAMPLES = """examples:
   python -m sentiment.benchmark
@@ -106,8 +105,12 @@ def measure_start(folder: Path, *, starts: int = STARTS) -> Iterator[Measured]:
         yield Measured(f"one text, whole process, {name}", f"{seconds:.2f} s, {peak:.0f} MB")
 
 
-def measure_scoring(predictor: Predictor, texts: Sequence[str], name: str) -> Iterator[Measured]:
+def measure_scoring(
+    predictor: "Predictor", texts: Sequence[str], name: str
+) -> Iterator[Measured]:
     """All texts from CSV to CSV, three times; tokenising, reading and writing included."""
+    from sentiment.scoring import score_file
+
     rates = []
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "texts.csv"), Path(folder, "scored.csv")
@@ -145,6 +148,10 @@ def measure_agreement(folder: Path, texts: Sequence[str]) -> Measured:
         import keras
 
         from sentiment import equations, fitting, models  # noqa: F401  registers its layers
+    import numpy as np
+
+    from sentiment.artifact import KERAS_FILE, load_artifact
+    from sentiment.predictor import Predictor
     from sentiment.preprocessing import pad_sequences
 
     artifact = load_artifact(folder)
@@ -194,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _main(options: argparse.Namespace) -> None:
+    from sentiment.predictor import Predictor  # not at the top: --help need not wait for NumPy
+
     if options.rows < 10:
         raise DataError(f"Expected at least 10 --rows. Received: {options.rows}")
     predictor = Predictor.load(options.model_dir)

@@ -15,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from sentiment.artifact import (
+    IN_MEMORY,
     KERAS_FILE,
     Artifact,
     Manifest,
@@ -80,12 +81,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         recurrent_dropout: float | None = None,
         merge: str | None = None,
         pooling: str | None = None,
-        num_words: int = 20_000,
+        num_words: int = 30_000,
         max_length: int = 400,
         head_share: float = 0.25,
         epochs: int | None = None,
         batch_size: int = 64,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 3e-3,
         warmup: float = 0.1,
         clip_norm: float = 1.0,
         ema: float | None = 0.99,
@@ -243,7 +244,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
                 "history": [dataclasses.asdict(report) for report in result.history],
             },
             data={
-                "source": "texts in memory",
+                "source": IN_MEMORY,
                 "splits": {name: _described(part) for name, part in parts.items()},
                 "notes": [],
             },
@@ -287,7 +288,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             sklearn.exceptions.NotFittedError: `fit` was not called.
             TypeError: `texts` is a single string or holds something else than strings.
         """
-        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+        best = self.predict_proba(texts).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities, float32 (texts, num_classes), columns as in `classes_`.
@@ -302,7 +304,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         folder: str | Path,
         *,
         overwrite: bool = False,
-        source: str = "texts in memory",
+        source: str = IN_MEMORY,
         notes: Sequence[str] = (),
         test: Reviews | None = None,
         evaluation: Evaluation | None = None,
@@ -341,9 +343,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             manifest,
             self._artifact.encoder,
             self._artifact.onnx,
-            self.model_.save,
+            self._save_keras,
             overwrite=overwrite,
         )
+
+    def _save_keras(self, path: Path) -> None:
+        """Save the network alone: a fitted model would bring its optimiser, three times its size."""
+        network = keras.models.clone_model(self.model_)
+        network.set_weights(self.model_.get_weights())
+        network.save(path)
 
     @classmethod
     def load(cls, folder: str | Path) -> "SentimentClassifier":
@@ -388,6 +396,13 @@ def _checked_texts(texts: Sequence[str], labels: Sequence[Any]) -> tuple[list[st
         )
     if not texts:
         raise ValueError("Expected at least one text. Received none.")
+    for position, label in enumerate(labels):
+        if label is None or label != label:  # a missing value in a table is None or NaN
+            raise ValueError(
+                f"Expected a label for every text. Received: {label!r} at position {position}"
+            )
+    if len({isinstance(label, str) for label in labels}) > 1:
+        raise ValueError("Expected labels of one type. Received: strings and others.")
     return texts, labels
 
 

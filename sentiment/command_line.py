@@ -6,12 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 FAILED = 2  # wrong input or settings
 INTERRUPTED = 128 + signal.SIGINT
-TRAIN_EXTRA = "pip install 'sentiment[train]' (in a clone: pip install -e '.[train]')"
+INSTALL = "pip install 'sentiment[{extra}]' (in a clone: pip install -e '.[{extra}]')"
 
 # Errors that a person can do something about.  All others are bugs and keep their traceback.
 KNOWN_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -101,7 +100,9 @@ def run(
         main(options)
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        print(f"\n{parser.prog}: interrupted. {stop}".rstrip(), file=sys.stderr)
+        if interactive(sys.stderr):
+            print(file=sys.stderr)  # the terminal shows ^C, and a bar may stand there
+        print(f"{parser.prog}: interrupted. {stop}".rstrip(), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -109,8 +110,9 @@ def run(
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "sentiment":
             raise
+        install = INSTALL.format(extra="tensorboard" if error.name == "tensorboard" else "train")
         print(
-            f"{parser.prog}: error: this needs the package {error.name}: {TRAIN_EXTRA}",
+            f"{parser.prog}: error: this needs the package {error.name}: {install}",
             file=sys.stderr,
         )
         return FAILED
@@ -149,9 +151,3 @@ def quiet_import() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-
-
-def shown(path: Path) -> str:
-    """A path as a person would type it."""
-    text = str(path)
-    return f"'{text}'" if " " in text else text

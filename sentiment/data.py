@@ -6,6 +6,7 @@ label, or a `.tar.gz` of such a folder.  Files are read in chunks of rows: `Tabl
 which takes all of them, and scoring, which holds one chunk at a time.
 """
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -16,11 +17,13 @@ import re
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 IMDB_URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
@@ -172,8 +175,8 @@ class Table:
         schema: the pyarrow schema of a Parquet file, else `None`.
 
     Raises:
-        DataError: on opening: the file is missing, empty, binary, not UTF-8, of an unknown format or
-            without rows.  On reading: as `Row.problem`, unless `skip_bad_rows`.
+        DataError: on opening: the file is missing, empty, binary, not UTF-8, of an unknown format
+            or without rows.  On reading: as `Row.problem`, unless `skip_bad_rows`.
     """
 
     path: Path
@@ -197,10 +200,14 @@ class Table:
     def _first_columns(self) -> tuple[str, ...]:
         if self.format == ".jsonl":
             first = next((row for row in self._rows() if not row.problem), None)
-            if first is None:
-                problem = next(self._rows()).problem
-                raise DataError(f"{self.path} has no line that can be read; line 1: {problem}")
-            return tuple(first.values)
+            if first is not None:
+                return tuple(first.values)
+            row = next(self._rows(), None)
+            if row is None:
+                raise DataError(f"{self.path} is empty.")
+            raise DataError(
+                f"{self.path} has no line that can be read; line {row.number}: {row.problem}"
+            )
         with self._open() as lines, self._named_errors():
             columns = tuple(next(self._csv_reader(lines), ()))
         repeated = [name for name, n in Counter(columns).items() if n > 1]
@@ -248,7 +255,7 @@ class Table:
                     continue
                 try:
                     values = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:  # also a number of 5000 digits
                     yield Row(number, {}, f"not JSON ({error})")
                     continue
                 if isinstance(values, dict):
@@ -265,8 +272,7 @@ class Table:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        open_file = gzip.open if self.path.suffix == ".gz" else open
-        with open_file(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
+        with _opener(self.path)(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
             yield lines
 
     @contextmanager
@@ -284,7 +290,7 @@ class Table:
                 f"{self.path}, near line {self._last_good_line() + 1}: malformed "
                 f"{self.format[1:].upper()}: {error}"
             ) from error
-        except (gzip.BadGzipFile, EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{self.path} cannot be read: {error}") from error
 
     def _last_good_line(self) -> int:
@@ -299,6 +305,11 @@ class Table:
         return last
 
 
+def _opener(path: Path) -> Callable[..., Any]:
+    """`open`, or `gzip.open` where the file's name ends in .gz."""
+    return gzip.open if path.suffix.lower() == ".gz" else open
+
+
 def table_format(path: Path) -> str:
     """The format that a file's name says.
 
@@ -309,7 +320,7 @@ def table_format(path: Path) -> str:
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     if suffixes and suffixes[-1] in FORMATS:
-        if suffixes[-1] == ".parquet" and path.suffix == ".gz":
+        if suffixes[-1] == ".parquet" and path.suffix.lower() == ".gz":
             raise DataError(f"{path}: Parquet files are compressed inside; unzip it first.")
         return suffixes[-1]
     raise DataError(
@@ -417,15 +428,19 @@ class TableWriter:
             _pyarrow()  # fails before anything is written
             self._write = self._write_parquet
             return self
-        open_file = gzip.open if self._path.suffix == ".gz" else open
-        # surrogatepass-like values cannot be stored as UTF-8: they become question marks
-        self._file = open_file(partial, "wt", encoding="utf-8", newline="", errors="replace")
+        # lone surrogates cannot be stored as UTF-8: they become question marks
+        self._file = _opener(self._path)(
+            partial, "wt", encoding="utf-8", newline="", errors="replace"
+        )
         if self._format == ".jsonl":
             self._write = self._write_jsonl
         else:
-            writer = csv.writer(
-                self._file, delimiter="\t" if self._format == ".tsv" else ",", lineterminator="\n"
+            # Before Python 3.13 csv quotes a lone "\r" only where the terminator holds one.
+            lines = SimpleNamespace(
+                write=lambda line: self._file.write(line.removesuffix("\r\n") + "\n")
             )
+            delimiter = "\t" if self._format == ".tsv" else ","
+            writer = csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")
             writer.writerow(self._columns)
             self._write = lambda rows: writer.writerows(
                 [_plain(row.get(name)) for name in self._columns] for row in rows
@@ -438,32 +453,50 @@ class TableWriter:
             self._write(rows)
 
     def _write_jsonl(self, rows: list[dict[str, Any]]) -> None:
-        self._file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+        self._file.writelines(
+            json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows
+        )
 
     def _write_parquet(self, rows: list[dict[str, Any]]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pylist(
-            [{name: row.get(name) for name in self._columns} for row in rows], schema=self._schema
-        )
+        rows = [{name: _storable(row.get(name)) for name in self._columns} for row in rows]
+        try:
+            table = pa.Table.from_pylist(rows, schema=self._schema)
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{self._path} cannot be written: a column of a Parquet file holds values of one "
+                f"type ({error}). Write another format instead."
+            ) from error
         if self._file is None:
             self._schema = table.schema
             self._file = pq.ParquetWriter(replaced_by(self._path), table.schema)
         self._file.write_table(table)
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        if kind is None:
-            os.replace(replaced_by(self._path), self._path)
-        else:
-            replaced_by(self._path).unlink(missing_ok=True)
+        partial = replaced_by(self._path)
+        try:
+            if kind is None and self._file is None:
+                self._write_parquet([])  # a whole file, though without rows
+            if self._file is not None:
+                self._file.close()  # may fail too, where the disk is full
+            if kind is None:
+                os.replace(partial, self._path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:
     """A value as a CSV cell."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+def _storable(value: Any) -> Any:
+    """A value without lone surrogates, which become question marks."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
 
 
 def _pyarrow() -> None:
@@ -498,13 +531,12 @@ def _check_is_file(path: Path) -> None:
 
 def _check_is_text(path: Path) -> None:
     """Refuse binary files by name rather than by a strange parsing error."""
-    open_file = gzip.open if path.suffix == ".gz" else open
     try:
-        with open_file(path, "rb") as file:
+        with _opener(path)(path, "rb") as file:
             head = file.read(8192)
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    if not head.strip():
+    if not head.removeprefix(codecs.BOM_UTF8).strip():
         raise DataError(f"{path} is empty.")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{path} is not UTF-8: byte 0 starts a UTF-16 file. Save it as UTF-8.")
@@ -516,9 +548,8 @@ def _check_is_text(path: Path) -> None:
 
 def _first_bad_byte(path: Path) -> int:
     """Offset of the first byte that is not UTF-8, within the unzipped file."""
-    open_file = gzip.open if path.suffix == ".gz" else open
     offset, kept = 0, b""
-    with open_file(path, "rb") as file:
+    with _opener(path)(path, "rb") as file:
         while chunk := file.read(1 << 20):
             data = kept + chunk
             try:
@@ -535,7 +566,7 @@ def _first_bad_byte(path: Path) -> int:
 
 
 def bundled(*parts: str) -> Path:
-    """Path of a file that ships with the package: inside it when installed, else in the checkout."""
+    """Path of a file of the package: inside it when installed, else in the checkout."""
     package = Path(__file__).resolve().parent
     inside = package.joinpath("_bundled", *parts)
     return inside if inside.exists() else package.parent.joinpath(*parts)
@@ -568,17 +599,16 @@ def load_reviews(
         path = bundled("data", "reviews.csv")
         return _read_file(path, "text", "label", skip_bad_rows)
     if str(source) == "imdb":
-        return _read_texts(_tar_texts(download_imdb(progress=progress)), Path("imdb"))
+        archive = download_imdb(progress=progress)
+        return _read_texts(_tar_texts(archive), Path("imdb"), skip_bad_rows)
     path = Path(source)
     if path.is_dir():
-        return _read_texts(_folder_texts(path), path)
-    if path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        return _read_texts(_folder_texts(path), path, skip_bad_rows)
+    if path.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
         _check_is_file(path)
-        return _read_texts(_tar_texts(path), path)
+        return _read_texts(_tar_texts(path), path, skip_bad_rows)
     if not path.exists():
-        raise DataError(
-            f"There is no file or folder {path}. Expected `sample`, `imdb`, or a path."
-        )
+        raise DataError(f"There is no file or folder {path}. Expected `sample`, `imdb`, or a path.")
     return _read_file(path, text_column, label_column, skip_bad_rows)
 
 
@@ -587,8 +617,11 @@ def _read_file(
 ) -> tuple[dict[str, Reviews], tuple[str, ...]]:
     table = Table(path)
     text_column, text_note = find_column(table.columns, text_column, TEXT_COLUMNS, "text", path)
-    others = [name for name in table.columns if name != text_column]
-    label_column, label_note = find_column(others, label_column, LABEL_COLUMNS, "label", path)
+    label_column, label_note = find_column(
+        table.columns, label_column, LABEL_COLUMNS, "label", path
+    )
+    if label_column == text_column:
+        raise DataError(f"{path}: the column {text_column!r} cannot hold both text and label.")
     splits: dict[str, tuple[list[str], list[str]]] = {}
     bad = BadRows(path)
     for rows in table.chunks(4096):
@@ -626,7 +659,7 @@ def _label(value: Any) -> str:
 
 
 def _read_texts(
-    entries: Iterable[tuple[PurePosixPath, bytes]], source: Path
+    entries: Iterable[tuple[PurePosixPath, bytes]], source: Path, skip_bad_rows: bool
 ) -> tuple[dict[str, Reviews], tuple[str, ...]]:
     """Reviews from text files whose path ends in [split/]label/name."""
     splits: dict[str, tuple[list[str], list[str]]] = {}
@@ -649,7 +682,8 @@ def _read_texts(
         texts, labels = splits.setdefault(split, ([], []))
         texts.append(text)
         labels.append(FOLDER_LABELS.get(label, label))
-    bad.refuse()
+    if not skip_bad_rows:
+        bad.refuse()
     if not splits:
         raise DataError(f"{source} holds no text files. Expected one sub-folder per label.")
     if "all" in splits and len(splits) > 1:
@@ -657,7 +691,8 @@ def _read_texts(
             f"{source}: some labels lie under train/ or test/ and some do not. "
             "Expected either LABEL/… or train/LABEL/… and test/LABEL/…"
         )
-    return {name: Reviews(*pair) for name, pair in splits.items()}, ()
+    notes = (f"left out: {bad}",) if bad else ()
+    return {name: Reviews(*pair) for name, pair in splits.items()}, notes
 
 
 def _folder_texts(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -679,13 +714,17 @@ def _tar_texts(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                 if (
                     member.isfile()
                     and name.suffix == ".txt"
-                    and len(name.parts) > 2
-                    and name.parent.name not in (*UNLABELLED_FOLDERS, *SPLIT_NAMES)
+                    and name.parent.name not in UNLABELLED_FOLDERS
                 ):
                     entries.append((name, archive.extractfile(member).read()))
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is not a readable archive: {error}") from error
-    yield from sorted(entries)  # whatever order the archive has
+    tops = {name.parts[0] for name, _ in entries}
+    wrapped = len(tops) == 1 and tops.isdisjoint(SPLIT_NAMES)  # all lies in one folder
+    for name, content in sorted(entries):  # whatever order the archive has
+        relative = PurePosixPath(*name.parts[wrapped:])
+        if len(relative.parts) > 1 and relative.parent.name not in SPLIT_NAMES:
+            yield relative, content
 
 
 def download_imdb(*, progress: bool = False) -> Path:
@@ -720,7 +759,9 @@ def download_imdb(*, progress: bool = False) -> Path:
             )
         os.replace(partial, target)
     except (urllib.error.URLError, OSError, TimeoutError) as error:
-        raise DataError(f"IMDB cannot be downloaded from {IMDB_URL}: {error}. {IMDB_ADVICE}") from error
+        raise DataError(
+            f"IMDB cannot be downloaded from {IMDB_URL}: {error}. {IMDB_ADVICE}"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
@@ -771,9 +812,9 @@ def load_splits(
     if train is None:
         parts, found = load_reviews(source, **options)
         notes += found
-        name = str(source)
+        name = Path(source).name
     else:
-        name = str(train)
+        name = Path(train).name
         for split, path in (("train", train), ("validation", validation), ("test", test)):
             if path is not None:
                 read, found = load_reviews(path, **options)
@@ -844,7 +885,9 @@ def _check_labels(splits: Splits) -> None:
     known = set(splits.train.labels)
     if len(known) < 2:
         only = f"only {next(iter(known))!r}" if known else "none"
-        raise DataError(f"{splits.source}: expected at least two labels in training. Received {only}.")
+        raise DataError(
+            f"{splits.source}: expected at least two labels in training. Received {only}."
+        )
     for name in ("validation", "test"):
         reviews: Reviews = getattr(splits, name)
         unseen = sorted(set(reviews.labels) - known)
@@ -894,9 +937,7 @@ def separate(splits: Splits) -> Splits:
     train = _kept(splits.train, keep_train)
     validation_reviews = _kept(splits.validation, keep_validation)
     notes = tuple(f"removed {count} {what}" for what, count in removed.items())
-    return replace(
-        splits, train=train, validation=validation_reviews, notes=splits.notes + notes
-    )
+    return replace(splits, train=train, validation=validation_reviews, notes=splits.notes + notes)
 
 
 def _key(text: str) -> str:

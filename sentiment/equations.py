@@ -202,7 +202,8 @@ def network_probabilities(
         states = read[0] if len(read) == 1 else merge_directions(*read, merge)
     features = states if pooling == "last" else pool(states, mask, pooling)
     kernel, bias = output
-    return softmax(features @ kernel + bias)
+    logits = features @ kernel + bias
+    return softmax(logits) if logits.shape[-1] > 1 else sigmoid(logits)
 
 
 def weights_of(model: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from sentiment import command_line
 from sentiment.data import DataError, Reviews, load_reviews
-from sentiment.predictor import Answers, Predictor
 
 if TYPE_CHECKING:
     from sentiment.metrics import Evaluation
+    from sentiment.predictor import Answers
 
 EXAMPLES = """examples:
   python -m sentiment.evaluate --data path/to/aclImdb_v1.tar.gz
@@ -42,7 +42,7 @@ class Mistake:
     probability: float
 
 
-def confident_mistakes(reviews: Reviews, answers: Answers, most: int = MISTAKES) -> list[Mistake]:
+def confident_mistakes(reviews: Reviews, answers: "Answers", most: int = MISTAKES) -> list[Mistake]:
     """The wrong answers of which the model was surest."""
     sure = answers.probabilities.max(axis=1)
     wrong = [i for i, label in enumerate(reviews.labels) if label != answers.labels[i]]
@@ -64,10 +64,28 @@ def choose_split(splits: dict[str, Reviews], wanted: str | None) -> tuple[str, R
         return "all", Reviews(texts, [label for part in splits.values() for label in part.labels])
     name = wanted or ("test" if "test" in splits else next(iter(splits)))
     if name not in splits:
-        raise DataError(f"There is no {name} split. Expected one of: {', '.join(splits)}, all.")
+        known = dict.fromkeys((*splits, "all"))
+        raise DataError(f"There is no {name} split. Expected one of: {', '.join(known)}.")
     if wanted is None and len(splits) > 1 and name != "test":
         raise DataError(f"There is no test split. Choose with --split: {', '.join(splits)}, all.")
     return name, splits[name]
+
+
+def check_plots(folder: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work is done, a folder that the pictures cannot be written to.
+
+    Raises:
+        DataError: it is a file, or holds pictures and `overwrite` is false.
+        ArtifactError: it cannot be written to.
+    """
+    from sentiment.artifact import check_parent_writable
+
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file. Expected a folder for the pictures.")
+    old = sorted(folder.glob("*.png"))
+    if old and not overwrite:
+        raise DataError(f"{old[0]} exists already. Choose another folder, or add --overwrite.")
+    check_parent_writable(folder / "picture.png")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,12 +104,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="write confusion matrix, reliability diagram and ROC as PNG",
     )
+    command_line.add_overwrite_option(parser)
     return parser
 
 
 def _main(options: argparse.Namespace) -> None:
-    if options.plots is not None and options.plots.exists() and not options.plots.is_dir():
-        raise DataError(f"{options.plots} is a file. Expected a folder for the pictures.")
+    from sentiment.predictor import Predictor  # not at the top: --help need not wait for NumPy
+
+    if options.plots is not None:
+        check_plots(options.plots, overwrite=options.overwrite)
     predictor = Predictor.load(options.model_dir)
     splits, notes = load_reviews(
         options.data,

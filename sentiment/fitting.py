@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ def fit_model(
     *,
     epochs: int = 5,
     batch_size: int = 64,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 3e-3,
     warmup: float = 0.1,
     clip_norm: float = 1.0,
     ema: float | None = None,
@@ -168,7 +169,8 @@ def fit_model(
         History, best epoch and temperature.
 
     Raises:
-        ValueError: a number is out of range, or `checkpoint` belongs to other data or settings.
+        ValueError: a number is out of range, or `checkpoint` is damaged or belongs to other data or
+            settings.
         FloatingPointError: the loss is no longer a number.
     """
     settings = {
@@ -201,52 +203,49 @@ def fit_model(
     optimizer.build(model.trainable_variables)
     weights = _class_weights(train_labels, class_weight)
 
-    identity = _identity(model, train_ids, train_labels, validation_ids, settings)
+    identity = _identity(
+        model, train_ids, train_labels, validation_ids, validation_labels, settings
+    )
     state = _State(model, optimizer, identity, checkpoint)
+    state.compile_for_any_shape()
     if resume and checkpoint is not None and checkpoint.exists():
         state.read()
-    listeners = keras.callbacks.CallbackList(list(callbacks), model=model)
-    listeners.on_train_begin()
     lengths = [len(ids) for ids in train_ids]
-    while len(state.history) < epochs and not state.out_of_patience(patience):
-        epoch = len(state.history) + 1
-        listeners.on_epoch_begin(epoch - 1)
-        started = time.perf_counter()
-        loss, seen = 0.0, 0
-        batches = bucketed_batches(lengths, batch_size, np.random.default_rng([seed, epoch]))
-        with _bar(f"epoch {epoch}/{epochs}", len(batches), progress) as bar:
-            for positions in batches:
-                labels = train_labels[positions]
-                batch_loss = float(
-                    model.train_on_batch(pad_batch(train_ids, positions), labels, weights[labels])
+    with _listening(callbacks, model) as listeners:
+        while len(state.history) < epochs and not state.out_of_patience(patience):
+            epoch = len(state.history) + 1
+            listeners.on_epoch_begin(epoch - 1)
+            started = time.perf_counter()
+            loss, seen = 0.0, 0
+            batches = bucketed_batches(lengths, batch_size, np.random.default_rng([seed, epoch]))
+            with _bar(f"epoch {epoch}/{epochs}", len(batches), progress) as bar:
+                for positions in batches:
+                    labels = train_labels[positions]
+                    token_ids = pad_batch(train_ids, positions)
+                    batch_loss = float(model.train_on_batch(token_ids, labels, weights[labels]))
+                    model.reset_metrics()  # else the next value is a running mean
+                    _check_finite("training", batch_loss, epoch)
+                    loss += batch_loss * len(positions)
+                    seen += len(positions)
+                    bar.set_postfix(loss=f"{loss / seen:.4f}", refresh=False)
+                    bar.update()
+            with _averaged(model, optimizer, ema):
+                probabilities = predict_token_ids(model, validation_ids)
+                report = EpochReport(
+                    epoch,
+                    loss / seen,
+                    fit_temperature(probabilities, validation_labels)[1],
+                    float((probabilities.argmax(1) == validation_labels).mean()),
+                    time.perf_counter() - started,
                 )
-                model.reset_metrics()  # else the next value is a running mean
-                if not math.isfinite(batch_loss):
-                    raise FloatingPointError(
-                        f"The training loss became {batch_loss} in epoch {epoch}; "
-                        "try a lower learning rate."
-                    )
-                loss += batch_loss * len(positions)
-                seen += len(positions)
-                bar.set_postfix(loss=f"{loss / seen:.4f}", refresh=False)
-                bar.update()
-        with _averaged(model, optimizer, ema):
-            probabilities = predict_token_ids(model, validation_ids)
-            report = EpochReport(
-                epoch,
-                loss / seen,
-                fit_temperature(probabilities, validation_labels)[1],
-                float((probabilities.argmax(1) == validation_labels).mean()),
-                time.perf_counter() - started,
-            )
-            state.add(report, model.get_weights())
-        state.write()
-        if on_epoch is not None:
-            on_epoch(report)
-        logs = asdict(report)
-        del logs["epoch"]  # Keras passes it by itself
-        listeners.on_epoch_end(epoch - 1, logs)
-    listeners.on_train_end()
+                _check_finite("validation", report.validation_loss, epoch)
+                state.add(report, model.get_weights())
+            state.write()
+            logs = asdict(report)
+            del logs["epoch"]  # Keras passes it by itself
+            listeners.on_epoch_end(epoch - 1, logs)
+            if on_epoch is not None:
+                on_epoch(report)
 
     model.set_weights(state.best_weights)
     _halve_embeddings(model)
@@ -311,9 +310,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[floa
         scaled = logits / math.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
         likelihood = np.exp(scaled)
-        return negative_log_likelihood(
-            likelihood / likelihood.sum(axis=1, keepdims=True), labels
-        )
+        return negative_log_likelihood(likelihood / likelihood.sum(axis=1, keepdims=True), labels)
 
     found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded")
     return math.exp(found.x), float(found.fun)
@@ -347,12 +344,34 @@ def _class_weights(labels: np.ndarray, class_weight: str | None) -> np.ndarray:
 
 
 def _identity(model: keras.Model, *parts: Any) -> str:
-    """Hash of network, data and settings: a checkpoint is only good for the same ones."""
-    digest = hashlib.sha256(model.to_json().encode())
-    for part in parts:
-        plain = part.tolist() if isinstance(part, np.ndarray) else part
-        digest.update(json.dumps(plain).encode())
+    """Hash of network, data and settings: a checkpoint is only good for the same ones.
+
+    Not of `model.to_json()`, which names the optimizer by how many the process has made.
+    """
+    digest = hashlib.sha256()
+    for part in (model.get_config(), *parts):
+        digest.update(json.dumps(part, default=lambda array: array.tolist()).encode())
     return digest.hexdigest()
+
+
+def _check_finite(name: str, loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The {name} loss became {loss} in epoch {epoch}; try a lower learning rate."
+        )
+
+
+@contextlib.contextmanager
+def _listening(
+    callbacks: Sequence[keras.callbacks.Callback], model: keras.Model
+) -> Iterator[keras.callbacks.CallbackList]:
+    """Callbacks, told when training begins and ends; also when it is interrupted."""
+    listeners = keras.callbacks.CallbackList(list(callbacks), model=model)
+    listeners.on_train_begin()
+    try:
+        yield listeners
+    finally:
+        listeners.on_train_end()
 
 
 @contextlib.contextmanager
@@ -404,6 +423,22 @@ class _State:
         ]
         return [*self._model.weights, *self._optimizer.variables, *seeds]
 
+    def compile_for_any_shape(self) -> None:
+        """Let TensorFlow compile update and prediction before the first batch, changing nothing.
+
+        It compiles the first shape alone and the second for all others, and the two round
+        differently: a resumed run, whose first batch is another, would end with other weights.
+        """
+        variables = self._variables()
+        before = [np.array(variable) for variable in variables]
+        for size in (1, 2):
+            token_ids = np.ones((size, size), "int32")
+            self._model.train_on_batch(token_ids, np.zeros(size, "int32"), np.ones(size, "float32"))
+            self._model.predict_on_batch(token_ids)
+        self._model.reset_metrics()
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
     def write(self) -> None:
         """Write the checkpoint beside its place, then move it there."""
         if self._path is None:
@@ -425,18 +460,19 @@ class _State:
     def read(self) -> None:
         """Take everything from the checkpoint."""
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
-                header = json.loads(str(stored["header"]))
-                if header["format"] != CHECKPOINT_FORMAT or header["identity"] != self._identity:
-                    raise ValueError(
-                        f"The checkpoint {self._path} belongs to other data or settings. Repeat "
-                        "the command that made it, or leave --resume out to start again."
-                    )
-                for i, variable in enumerate(self._variables()):
-                    variable.assign(stored[f"state_{i}"])
-                count = len(self._model.get_weights())
-                self.best_weights = [stored[f"best_{i}"] for i in range(count)]
-        except (OSError, KeyError, EOFError) as error:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            header = json.loads(str(arrays["header"]))
+            found = header["format"], header["identity"]
+        except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"The checkpoint {self._path} cannot be read: {error}") from error
+        if found != (CHECKPOINT_FORMAT, self._identity):
+            raise ValueError(
+                f"The checkpoint {self._path} belongs to other data or settings. Repeat "
+                "the command that made it, or leave --resume out to start again."
+            )
+        for i, variable in enumerate(self._variables()):
+            variable.assign(arrays[f"state_{i}"])
+        self.best_weights = [arrays[f"best_{i}"] for i in range(len(self._model.get_weights()))]
         self.best_epoch = header["best_epoch"]
         self.history = [EpochReport(**report) for report in header["history"]]

@@ -9,7 +9,9 @@ Keras after 3.15 stops passing it on.
 """
 
 import inspect
-from collections.abc import Callable
+import itertools
+import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -154,8 +156,8 @@ def build_bilstm(
     units: int = 128,
     layers: int = 1,
     merge: str = "concatenate",
-    pooling: str = "max",
-    dropout: float = 0.5,
+    pooling: str = "max+mean",
+    dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
@@ -185,8 +187,8 @@ def build_bigru(
     units: int = 128,
     layers: int = 1,
     merge: str = "concatenate",
-    pooling: str = "max",
-    dropout: float = 0.5,
+    pooling: str = "max+mean",
+    dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
@@ -327,13 +329,10 @@ def _build(
     return keras.Model(token_ids, probabilities, name=name)
 
 
-def _seeds(seed: int | None) -> Any:
-    """Endless different seeds that follow from one."""
-    generator = keras.random.SeedGenerator(seed) if seed is None else None
-    start = seed if generator is None else int(generator.initial_seed)
-    number = 0
-    while True:
-        number += 1
+def _seeds(seed: int | None) -> Iterator[int]:
+    """Endless different seeds that follow from one; `None` draws that one, as Keras does."""
+    start = random.randrange(2**31) if seed is None else seed
+    for number in itertools.count(1):
         yield (start * 1000 + number) % 2**31
 
 

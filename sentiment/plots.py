@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from sentiment.metrics import expected_calibration_error, reliability
 
@@ -28,7 +29,6 @@ def save_evaluation_plots(
         The files: `confusion_matrix.png`, `reliability.png` and, for two labels that both occur,
         `roc.png`.
     """
-    matplotlib.use("Agg")
     truth = np.array([labels.index(name) for name in true_labels])
     folder.mkdir(parents=True, exist_ok=True)
     files = [
@@ -40,17 +40,14 @@ def save_evaluation_plots(
     return files
 
 
-def _figure(width: float = 5.0, height: float = 4.5) -> tuple:
-    from matplotlib import pyplot as plt
+def _figure(width: float = 5.0, height: float = 4.5) -> tuple[Figure, Axes]:
+    """Not through pyplot, which would take a notebook's backend and keep the figure."""
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return figure, figure.subplots()
 
-    return plt.subplots(figsize=(width, height), dpi=150, layout="constrained")
 
-
-def _save(figure: "matplotlib.figure.Figure", path: Path) -> Path:
-    from matplotlib import pyplot as plt
-
+def _save(figure: Figure, path: Path) -> Path:
     figure.savefig(path)
-    plt.close(figure)
     return path
 
 

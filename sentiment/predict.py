@@ -1,17 +1,20 @@
 """Label texts with a saved model: python -m sentiment.predict."""
 
 import argparse
+import codecs
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sentiment import command_line
 from sentiment.data import DataError
-from sentiment.predictor import Prediction, Predictor
-from sentiment.scoring import score_file
+
+if TYPE_CHECKING:
+    from sentiment.predictor import Prediction
 
 EXAMPLES = """examples:
   python -m sentiment.predict "This film was okay" "What a waste of time"
@@ -55,6 +58,9 @@ def _band(text: str) -> tuple[float, float]:
 
 
 def _main(options: argparse.Namespace) -> None:
+    from sentiment.predictor import Predictor  # not at the top: --help need not wait for NumPy
+    from sentiment.scoring import score_file
+
     if options.input is not None and options.output is None:
         raise DataError("--input needs --output, the file to write.")
     if options.input is None and (options.output or options.text_column):
@@ -82,10 +88,16 @@ def _main(options: argparse.Namespace) -> None:
     for texts in [options.texts] if options.texts else _lines():
         for prediction in predictor.details(texts, neutral_band=options.neutral_band):
             if options.json:
-                print(json.dumps(asdict(prediction), ensure_ascii=False))
+                print(json.dumps(asdict(prediction), ensure_ascii=not _writes_utf8()))
             else:
                 print(_line(prediction))
         sys.stdout.flush()
+
+
+def _writes_utf8() -> bool:
+    """Whether standard output takes every character; else JSON needs its own escapes for them."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _lines() -> Iterator[list[str]]:
@@ -113,7 +125,7 @@ def _decoded(lines: Iterator[bytes]) -> Iterator[str]:
         offset += len(line)
 
 
-def _line(prediction: Prediction) -> str:
+def _line(prediction: "Prediction") -> str:
     """One line for a person: label, score, probabilities, the text, and what to be wary of."""
     parts = [prediction.label]
     if prediction.score is not None:

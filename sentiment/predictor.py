@@ -1,5 +1,6 @@
 """Answers from a saved model, with ONNX Runtime: no TensorFlow, Keras, scikit-learn or pandas."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 
 NEUTRAL = "neutral"
 # Texts of similar length go through the network together: at most this many ids, padding included,
-# and texts.  More needs more memory and is not faster.
-BATCH_IDS = 16_384
+# and texts.  Each core reads a batch of its own; small ones stay in its cache.  On two cores this
+# was 1.3 times as fast as larger batches that the cores share.
+BATCH_IDS = 3072
 BATCH_TEXTS = 256
 WINDOW = 4096  # texts that are sorted by length, and tokenised while the window before is read
+
+Batch = tuple[list[int], "Future[np.ndarray]"]  # positions of the texts, their probabilities
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,8 @@ class Predictor:
         self.labels = artifact.manifest.labels
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads or 0
-        # Waiting threads sleep: the next texts are tokenised meanwhile.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = 1
+        self._threads = threads or _available_cores()
         options.enable_cpu_mem_arena = False  # batches differ in shape; an arena keeps them all
         try:
             self._session = onnxruntime.InferenceSession(
@@ -165,6 +168,7 @@ class Predictor:
         self, texts: Sequence[str], *, neutral_band: tuple[float, float] | None = None
     ) -> list[Prediction]:
         """Everything about each text: see `Prediction`.  Args, Raises: as `predict`."""
+        texts = texts if isinstance(texts, str) else list(texts)
         answers = self.answers(texts, neutral_band=neutral_band)
         return [
             Prediction(
@@ -246,36 +250,42 @@ class Predictor:
         """
         if neutral_band is not None:
             self._check_band(neutral_band)
-        with ThreadPoolExecutor(1) as worker:
-            pending: tuple[Encoded, Future[np.ndarray]] | None = None
+        with ThreadPoolExecutor(self._threads) as workers:
+            pending: tuple[Encoded, list[Batch]] | None = None
             for texts in windows:
                 encoded = self.encoder.encode(texts)
-                following = worker.submit(self._probabilities, encoded.token_ids)
+                following = self._start(encoded.token_ids, workers)
                 if pending is not None:
-                    yield self._answers(pending[0], pending[1].result(), neutral_band)
+                    yield self._answers(*pending, neutral_band)
                 pending = encoded, following
             if pending is not None:
-                yield self._answers(pending[0], pending[1].result(), neutral_band)
+                yield self._answers(*pending, neutral_band)
 
-    def _probabilities(self, token_ids: list[list[int]]) -> np.ndarray:
-        """Run the network over texts of any lengths, longest batch first."""
-        result = np.zeros((len(token_ids), len(self.labels)), "float32")
+    def _start(self, token_ids: list[list[int]], workers: ThreadPoolExecutor) -> list[Batch]:
+        """Have the network read texts of any lengths, the longest first."""
         order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
+        batches = []
         start = 0
         while start < len(order):
             longest = len(token_ids[order[start]])
             positions = order[start : start + max(1, min(BATCH_TEXTS, BATCH_IDS // longest))]
-            batch = pad_sequences([token_ids[i] for i in positions], padding="post")
-            (result[positions],) = self._session.run(["probabilities"], {"token_ids": batch})
+            ids = pad_sequences([token_ids[i] for i in positions], padding="post")
+            batches.append((positions, workers.submit(self._run, ids)))
             start += len(positions)
-        return result
+        return batches
+
+    def _run(self, token_ids: np.ndarray) -> np.ndarray:
+        return self._session.run(["probabilities"], {"token_ids": token_ids})[0]
 
     def _answers(
         self,
         encoded: Encoded,
-        probabilities: np.ndarray,
+        batches: list[Batch],
         neutral_band: tuple[float, float] | None,
     ) -> Answers:
+        probabilities = np.zeros((len(encoded.token_ids), len(self.labels)), "float32")
+        for positions, batch in batches:
+            probabilities[positions] = batch.result()
         names: list[Any] = [self.labels[i] for i in probabilities.argmax(axis=1)]
         values = self.manifest.label_values
         if neutral_band is not None:
@@ -303,6 +313,12 @@ class Predictor:
                 "A neutral band needs a model with a positive and a negative label. "
                 f"Received one with: {', '.join(self.labels)}."
             )
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load(folder: str | Path = "default", *, threads: int | None = None) -> Predictor:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 # ---------------------------------------------------------------------------- words of a review
 
-_TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
+_TAG = re.compile(r"<(?:/?[a-zA-Z]|!)[^<>]*>")  # not "</3 … >"
+_LONG_REFERENCE = re.compile(r"(?<=&#)[0-9]{8,}")  # no character has such a number
+_MOST_MARKS = 30  # combining marks in a row, as in Unicode's Stream-Safe Text Format (UAX 15)
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'"})
 # "sooooo" and "!!!!" say no more than "soo" and "!!"; digits keep their repeats (1000).
 _REPEATED = re.compile(r"([^\W\d_]|[!?])\1{2,}")
@@ -55,8 +58,8 @@ def review_words(text: str) -> list[str]:
 
     HTML is unescaped and tags such as `<br />` become spaces; Unicode is normalised (NFC) and case
     folded; letters and `!?` repeated more than twice are cut to two; contractions, also without
-    their apostrophe, are split so that *n't* is a word; `!`, `?`, ratings such as 7/10, emoticons and emoji are words; other
-    punctuation separates words.
+    their apostrophe, are split so that *n't* is a word; `!`, `?`, ratings such as 7/10, emoticons
+    and emoji are words; other punctuation separates words.
 
     Args:
         text: one review.
@@ -71,13 +74,16 @@ def review_words(text: str) -> list[str]:
 
 
 # No rule looks across whitespace, so words are worked out once for each whitespace-free chunk: most
-# chunks of a text have come before.  The bounds keep memory at some tens of MB for texts of any size.
+# chunks of a text have come before.  The bounds keep memory at some tens of MB for texts of any
+# size.
 _CACHED_CHUNKS = 200_000
 _CACHED_CHUNK_LENGTH = 64
 
 
 def _without_html(text: str) -> str:
     if "&" in text:
+        # Python refuses to read numbers of thousands of digits; the first eight say as much.
+        text = _LONG_REFERENCE.sub(lambda match: f"0{match.group().lstrip('0')[:8]}", text)
         text = html.unescape(text)
     if "<" in text:
         text = _TAG.sub(" ", text)
@@ -91,10 +97,16 @@ def _chunk_words(chunk: str) -> tuple[str, ...]:
 
 def _split_chunk(chunk: str) -> tuple[str, ...]:
     if not chunk.isascii():
-        chunk = unicodedata.normalize("NFC", chunk)
+        chunk = unicodedata.normalize("NFC", _without_mark_floods(chunk))
     chunk = chunk.translate(_APOSTROPHES).casefold()
     chunk = _NO_APOSTROPHE.sub(r"\1n't", _REPEATED.sub(r"\1\1", chunk))
     return tuple(match.group() for match in _WORD.finditer(chunk))
+
+
+def _without_mark_floods(chunk: str) -> str:
+    """Cut long runs of combining marks, which normalisation would sort in quadratic time."""
+    runs = groupby(chunk, key=lambda character: unicodedata.combining(character) > 0)
+    return "".join("".join(islice(run, _MOST_MARKS) if marks else run) for marks, run in runs)
 
 
 _split_chunk_cached = lru_cache(_CACHED_CHUNKS)(_split_chunk)
@@ -218,11 +230,13 @@ class Tokenizer:
         """
         counts = Counter(self.word_counts)
         docs = Counter(self.word_docs)
+        document_count = self.document_count
         for text in _checked(texts):
             words = self.words(text)
             counts.update(words)
-            docs.update(set(words))
-            self.document_count += 1
+            docs.update(dict.fromkeys(words).keys())  # a set's order differs between processes
+            document_count += 1
+        self.document_count = document_count
         self.word_counts = dict(counts)
         self.word_docs = dict(docs)
         vocabulary = [] if self.oov_token is None else [self.oov_token]
@@ -274,7 +288,7 @@ class Tokenizer:
         return ids
 
     def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
-        """Words of each sequence, joined by single spaces; ids without a word become `oov_token`."""
+        """Words of each sequence, joined by spaces; ids without a word become `oov_token`."""
         texts = []
         for sequence in sequences:
             words = []
@@ -291,14 +305,16 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Rows that an embedding of these ids needs: the highest id given out, plus one."""
         size = max(self.word_index.values(), default=0) + 1
-        return min(size, self.num_words) if self.num_words else size
+        if not self.num_words:
+            return size
+        # As in Keras the oov_token keeps its id, even one that `num_words` excludes.
+        return max(min(size, self.num_words), self.word_index.get(self.oov_token, 0) + 1)
 
     def cut(self) -> "Tokenizer":
         """A copy that forgets the words it gives no id to.  Its sequences are the same."""
         copy = Tokenizer(self.num_words, **self._settings())
         copy.document_count = self.document_count
-        size = self.vocab_size
-        kept = {word: i for word, i in self.word_index.items() if i < size}
+        kept = {word: i for word, i in self.word_index.items() if self._word_id(word) == i}
         copy.word_counts = {word: n for word, n in self.word_counts.items() if word in kept}
         copy.word_docs = {word: n for word, n in self.word_docs.items() if word in kept}
         copy._number(kept)
@@ -344,7 +360,9 @@ def _parsed(json_string: str, class_name: str) -> dict[str, Any]:
     try:
         value = json.loads(json_string)
         if value["class_name"] != class_name:
-            raise ValueError(f"Expected the JSON of a {class_name}. Received: {value['class_name']}")
+            raise ValueError(
+                f"Expected the JSON of a {class_name}. Received: {value['class_name']}"
+            )
         return dict(value["config"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"Expected the JSON of a {class_name}. Received: {error!r}") from error
@@ -392,13 +410,15 @@ def pad_sequences(
         Array of shape `(len(sequences), maxlen, …)`.
 
     Raises:
-        ValueError: `sequences` or one of them has no length, `padding` or `truncating` is neither `"pre"` nor `"post"`, the sequences'
-            items differ in shape, or `value` does not fit `dtype`.
+        ValueError: `sequences` or one of them has no length, `padding` or `truncating` is neither
+            `"pre"` nor `"post"`, the sequences' items differ in shape, or `value` does not fit
+            `dtype`.
     """
     for name, choice in (("padding", padding), ("truncating", truncating)):
         if choice not in ("pre", "post"):
             raise ValueError(f'`{name}` must be "pre" or "post". Received: {choice!r}')
     try:
+        len(sequences)  # a generator would be empty the second time
         lengths = [len(sequence) for sequence in sequences]
     except TypeError as error:
         raise ValueError(f"`sequences` must be a list of lists. Received: {error}") from error
@@ -476,7 +496,7 @@ class TextEncoder:
         cls,
         texts: Iterable[str],
         *,
-        num_words: int = 20_000,
+        num_words: int = 30_000,
         max_length: int = 400,
         head_share: float = 0.25,
     ) -> "TextEncoder":
@@ -536,9 +556,9 @@ def encoder_from_json(json_string: str) -> TextEncoder:
     try:
         tokenizer = _tokenizer(config["tokenizer"])
         lengths = {"max_length": config["max_length"], "head_share": config["head_share"]}
+        return TextEncoder(tokenizer, **lengths)
     except (KeyError, TypeError) as error:
         raise ValueError(f"Expected the settings of a TextEncoder. Received: {error!r}") from error
-    return TextEncoder(tokenizer, **lengths)
 
 
 def _checked(texts: Iterable[Any]) -> Iterable[Any]:

@@ -33,11 +33,11 @@ SETTINGS: tuple[tuple[str, type, str], ...] = (
     ("recurrent-dropout", float, "share of state features dropped at each step (default: 0.0)"),
     ("merge", str, "of two directions: concatenate, sum or average (default: concatenate)"),
     ("pooling", str, "of the states: last, max, mean or max+mean (default: the builder's)"),
-    ("num-words", int, "size of the vocabulary (default: 20000)"),
+    ("num-words", int, "size of the vocabulary (default: 30000)"),
     ("max-length", int, "most words read of a text; longer ones keep head and tail (default: 400)"),
     ("epochs", int, "most passes over the training texts (default: about 1,000 updates)"),
     ("batch-size", int, "texts per update (default: 64)"),
-    ("learning-rate", float, "peak learning rate of Adam (default: 0.002)"),
+    ("learning-rate", float, "peak learning rate of Adam (default: 0.003)"),
     ("patience", int, "epochs without improvement before stopping (default: 3)"),
     ("seed", int, "of everything random (default: 0)"),
 )
@@ -179,7 +179,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _number_or_none(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or none. Received: {text!r}") from None
 
 
 def default_out(model: str, source: str) -> Path:
@@ -197,9 +200,11 @@ def _main(options: argparse.Namespace) -> None:
     }
     settings["class_weight"] = None if options.class_weight == "none" else options.class_weight
     out = options.out or default_out(options.model, str(options.train or options.data))
-    check_out(out, overwrite=options.overwrite, resume=options.resume)
+    checkpoint = check_out(out, overwrite=options.overwrite, resume=options.resume)
     if options.log_csv is not None:
         _check_log(options.log_csv, append=options.resume, overwrite=options.overwrite)
+    if options.tensorboard is not None:
+        _check_tensorboard(options.tensorboard)
     with command_line.quiet_import():
         import keras
 
@@ -227,14 +232,16 @@ def _main(options: argparse.Namespace) -> None:
     if options.log_csv is not None:
         callbacks.append(keras.callbacks.CSVLogger(options.log_csv, append=options.resume))
     if options.tensorboard is not None:
-        import tensorboard  # noqa: F401  TensorFlow no longer brings it, and says so obscurely
-
         callbacks.append(keras.callbacks.TensorBoard(options.tensorboard))
-    finished = 0
+    if options.resume:
+        found = checkpoint.exists()
+        print(
+            f"going on from {checkpoint}"
+            if found
+            else "no checkpoint; starting from the first epoch"
+        )
 
     def report(epoch: "EpochReport") -> None:
-        nonlocal finished
-        finished = epoch.epoch
         print(
             f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, validation loss "
             f"{epoch.validation_loss:.4f}, validation accuracy {epoch.validation_accuracy:.2%}, "
@@ -255,8 +262,8 @@ def _main(options: argparse.Namespace) -> None:
         )
     except KeyboardInterrupt:
         advice = "No epoch was finished; nothing was written."
-        if finished:
-            advice = f"{finished} epochs are kept; add --resume to the same command to go on."
+        if checkpoint.exists():
+            advice = "The finished epochs are kept; add --resume to the same command to go on."
         raise KeyboardInterrupt(advice) from None
     _print_training(training, classifier)
 
@@ -269,6 +276,14 @@ def _check_log(path: Path, *, append: bool, overwrite: bool) -> None:
     if not path.absolute().parent.is_dir():
         raise ValueError(f"{path} cannot be written: its folder does not exist.")
     check_parent_writable(path)
+
+
+def _check_tensorboard(folder: Path) -> None:
+    import tensorboard  # noqa: F401  TensorFlow no longer brings it, and says so obscurely
+
+    from sentiment.artifact import check_parent_writable
+
+    check_parent_writable(folder / "events")
 
 
 def _print_training(training: Training, classifier: "SentimentClassifier") -> None:

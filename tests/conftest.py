@@ -1,0 +1,118 @@
+"""What several test files share: a quiet TensorFlow, tiny networks, ids of mixed lengths."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported anywhere
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+VOCAB_SIZE = 20
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Callable[..., Any]:
+    """Builds a tiny network in which every weight is different, biases too.
+
+    Freshly built ones have equal biases and small embeddings: swapped gates would go unnoticed.
+    """
+    from sentiment.models import build_model
+
+    def build(name: str, num_classes: int = 3, *, seed: int = 0, **settings: Any) -> Any:
+        settings = {"embedding_dim": 4, "units": 5} | settings
+        model = build_model(name, VOCAB_SIZE, num_classes, seed=seed, **settings)
+        generator = np.random.default_rng(seed)
+        scale = {"embeddings": 1.0, "kernel": 1.0, "recurrent_kernel": 0.5, "bias": 0.5}
+        model.set_weights(
+            [generator.normal(0, scale[w.name], w.shape).astype("float32") for w in model.weights]
+        )
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def mixed_ids() -> np.ndarray:
+    """int32 (8, 12): texts of 1 to 12 random words, padded on the right with 0."""
+    generator = np.random.default_rng(1)
+    ids = generator.integers(1, VOCAB_SIZE, (8, 12)).astype("int32")
+    for row, length in zip(ids, (1, 12, 2, 7, 3, 11, 5, 9), strict=True):
+        row[length:] = 0
+    ids.setflags(write=False)
+    return ids
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomModel:
+    """An untrained network with everything that belongs to its folder.
+
+    All weights are drawn large and different, so that its answers to different texts differ.
+    """
+
+    model: Any
+    manifest: Any
+    encoder: Any
+    onnx: bytes
+
+    def save(self, folder: Path, **options: Any) -> Path:
+        from sentiment.artifact import save_artifact
+
+        save_artifact(folder, self.manifest, self.encoder, self.onnx, self.model.save, **options)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def random_model() -> Callable[..., RandomModel]:
+    """`random_model(labels)` makes a `RandomModel` with a vocabulary of word0 … word49."""
+    from sentiment.artifact import Manifest
+    from sentiment.data import label_values
+    from sentiment.models import build_model, model_settings
+    from sentiment.onnx_export import export_onnx
+    from sentiment.preprocessing import TextEncoder
+
+    @functools.cache
+    def make(labels: Sequence[str] = ("negative", "positive"), max_length: int = 20) -> RandomModel:
+        encoder = TextEncoder.fit(
+            [" ".join(f"word{i}" for i in range(50))], num_words=52, max_length=max_length
+        )
+        settings = model_settings("bilstm") | {"units": 6, "embedding_dim": 5, "pooling": "max"}
+        model = build_model("bilstm", encoder.vocab_size, len(labels), seed=1, **settings)
+        generator = np.random.default_rng(2)
+        model.set_weights(
+            [generator.normal(0, 1, w.shape).astype("float32") for w in model.get_weights()]
+        )
+        manifest = Manifest(
+            model="bilstm",
+            settings=settings,
+            labels=tuple(labels),
+            label_values=label_values(labels),
+            fitting={"temperature": 1.25, "max_length": max_length, "epochs": 7, "seed": 3},
+            data={
+                "source": "reviews.csv",
+                "splits": {
+                    "train": {
+                        "texts": 1234,
+                        "labels": dict.fromkeys(labels, 617),
+                        "sha256": "0123456789abcdef" * 4,
+                    }
+                },
+                "notes": ["removed 5 repeated training texts"],
+            },
+            metrics={},
+            versions={"sentiment": "9.8.7", "numpy": np.__version__},
+        )
+        return RandomModel(model, manifest, encoder, export_onnx(model))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model_folder(random_model, tmp_path_factory) -> Path:
+    """Folder of `random_model()`.  Shared: copy it before changing it."""
+    return random_model().save(tmp_path_factory.mktemp("models") / "random")
