@@ -143,7 +143,7 @@ def save_artifact(
         ArtifactError: as `check_writable`.
     """
     check_writable(folder, overwrite=overwrite)
-    folder = folder.absolute()
+    folder = folder.resolve()  # a link's target is replaced, not the link
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     partial.mkdir()

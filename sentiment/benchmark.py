@@ -105,9 +105,7 @@ def measure_start(folder: Path, *, starts: int = STARTS) -> Iterator[Measured]:
         yield Measured(f"one text, whole process, {name}", f"{seconds:.2f} s, {peak:.0f} MB")
 
 
-def measure_scoring(
-    predictor: "Predictor", texts: Sequence[str], name: str
-) -> Iterator[Measured]:
+def measure_scoring(predictor: "Predictor", texts: Sequence[str], name: str) -> Iterator[Measured]:
     """All texts from CSV to CSV, three times; tokenising, reading and writing included."""
     from sentiment.scoring import score_file
 

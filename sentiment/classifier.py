@@ -348,7 +348,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _save_keras(self, path: Path) -> None:
-        """Save the network alone: a fitted model would bring its optimiser, three times its size."""
+        """Save the network alone: a fitted one brings its optimiser, of three times its size."""
         network = keras.models.clone_model(self.model_)
         network.set_weights(self.model_.get_weights())
         network.save(path)

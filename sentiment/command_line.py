@@ -34,14 +34,13 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(FAILED)
 
 
-def add_data_options(parser: argparse.ArgumentParser, *, default: str, purpose: str) -> None:
-    """Options that say which reviews to read."""
+def add_data_options(parser: argparse.ArgumentParser, *, purpose: str) -> None:
+    """Options that say which reviews to read; `--data` is `None` unless it is given."""
     parser.add_argument(
         "--data",
-        default=default,
         metavar="SOURCE",
         help=f"{purpose}: sample, imdb, a .csv/.tsv/.jsonl/.parquet file, a folder with one "
-        f"sub-folder per label, or a .tar.gz of one (default: {default})",
+        "sub-folder per label, or a .tar.gz of one (default: sample)",
     )
     parser.add_argument("--text-column", metavar="NAME", help="column with the texts")
     parser.add_argument("--label-column", metavar="NAME", help="column with the labels")

@@ -719,7 +719,7 @@ def _tar_texts(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                     entries.append((name, archive.extractfile(member).read()))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is not a readable archive: {error}") from error
-    tops = {name.parts[0] for name, _ in entries}
+    tops = {name.parts[0].casefold() for name, _ in entries}
     wrapped = len(tops) == 1 and tops.isdisjoint(SPLIT_NAMES)  # all lies in one folder
     for name, content in sorted(entries):  # whatever order the archive has
         relative = PurePosixPath(*name.parts[wrapped:])

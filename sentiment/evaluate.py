@@ -91,7 +91,7 @@ def check_plots(folder: Path, *, overwrite: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser("evaluate", "Measure a model on labelled reviews.", EXAMPLES)
     command_line.add_model_option(parser)
-    command_line.add_data_options(parser, default="sample", purpose="reviews to measure on")
+    command_line.add_data_options(parser, purpose="reviews to measure on")
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test", "all"),
@@ -114,8 +114,9 @@ def _main(options: argparse.Namespace) -> None:
     if options.plots is not None:
         check_plots(options.plots, overwrite=options.overwrite)
     predictor = Predictor.load(options.model_dir)
+    source = options.data or "sample"
     splits, notes = load_reviews(
-        options.data,
+        source,
         text_column=options.text_column,
         label_column=options.label_column,
         skip_bad_rows=options.skip_bad_rows,
@@ -132,14 +133,14 @@ def _main(options: argparse.Namespace) -> None:
             )
             reviews = Reviews([reviews.texts[i] for i in known], [reviews.labels[i] for i in known])
     if not len(reviews):
-        raise DataError(f"{options.data} has no review whose label the model knows.")
+        raise DataError(f"{source} has no review whose label the model knows.")
     evaluation, answers = predictor.evaluate(reviews.texts, reviews.labels)
     for note in notes:
         print(note, file=sys.stderr)
     if options.json:
         print(json.dumps(dataclasses.asdict(evaluation), allow_nan=False))
     else:
-        print(f"{options.data}, {split} split: {evaluation.n:,} reviews")
+        print(f"{source}, {split} split: {evaluation.n:,} reviews")
         _print(evaluation)
         _print_mistakes(confident_mistakes(reviews, answers))
     if options.plots is not None:

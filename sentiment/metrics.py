@@ -99,7 +99,7 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
     Args: as `reliability`.
     """
     true = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(true, 1e-12)).mean())
+    return max(0.0, float(-np.log(np.maximum(true, 1e-12)).mean()))  # not −0.0
 
 
 @dataclass(frozen=True)

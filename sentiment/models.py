@@ -26,6 +26,7 @@ class TokenMask(layers.Layer):
     """True where a token id is not padding: int32 (batch, time) → bool (batch, time)."""
 
     def call(self, token_ids: Any) -> Any:
+        """The mask of a batch."""
         return ops.not_equal(token_ids, 0)
 
 
@@ -41,12 +42,14 @@ class MaskedPooling(layers.Layer):
         super().__init__(**kwargs)
         _check_choice("pooling", pooling, POOLINGS[1:])
         self.pooling = pooling
-        self.supports_masking = True  # takes the mask, and passes none on: no time axis is left
+        self.supports_masking = True  # else Keras warns that the mask ends here
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
+        """No mask: nothing after this layer has a time axis."""
         return None
 
     def call(self, states: Any, mask: Any) -> Any:
+        """Pool a batch: states (batch, time, units), mask (batch, time)."""
         kept = ops.expand_dims(mask, -1)  # (batch, time, 1)
         pooled = []
         if "max" in self.pooling:
@@ -59,6 +62,7 @@ class MaskedPooling(layers.Layer):
         return ops.concatenate(pooled, axis=-1) if len(pooled) > 1 else pooled[0]
 
     def get_config(self) -> dict[str, Any]:
+        """Settings, for saving."""
         return {**super().get_config(), "pooling": self.pooling}
 
 

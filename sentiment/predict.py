@@ -65,6 +65,8 @@ def _main(options: argparse.Namespace) -> None:
         raise DataError("--input needs --output, the file to write.")
     if options.input is None and (options.output or options.text_column):
         raise DataError("--output and --text-column go with --input. Received no --input.")
+    if options.input is not None and options.json:
+        raise DataError("--json goes with texts. For a JSON file end --output in .jsonl.")
     if options.input is not None and options.texts:
         raise DataError(f"Expected either --input or texts. Received both: {options.texts[0]!r}")
     predictor = Predictor.load(options.model_dir)

@@ -250,7 +250,8 @@ class Predictor:
         """
         if neutral_band is not None:
             self._check_band(neutral_band)
-        with ThreadPoolExecutor(self._threads) as workers:
+        workers = ThreadPoolExecutor(self._threads)
+        try:
             pending: tuple[Encoded, list[Batch]] | None = None
             for texts in windows:
                 encoded = self.encoder.encode(texts)
@@ -260,6 +261,8 @@ class Predictor:
                 pending = encoded, following
             if pending is not None:
                 yield self._answers(*pending, neutral_band)
+        finally:
+            workers.shutdown(cancel_futures=True)  # after Ctrl-C nothing is waited for
 
     def _start(self, token_ids: list[list[int]], workers: ThreadPoolExecutor) -> list[Batch]:
         """Have the network read texts of any lengths, the longest first."""

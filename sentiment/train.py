@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment import command_line
-from sentiment.data import Splits, load_splits
+from sentiment.data import DataError, Splits, load_splits
 
 if TYPE_CHECKING:
     from sentiment.classifier import SentimentClassifier
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "train", "Train a recurrent network on labelled reviews.", EXAMPLES
     )
-    command_line.add_data_options(parser, default="sample", purpose="reviews to learn from")
+    command_line.add_data_options(parser, purpose="reviews to learn from")
     for split in ("train", "validation", "test"):
         parser.add_argument(f"--{split}", metavar="SOURCE", help=f"source of the {split} split")
     parser.add_argument(
@@ -193,13 +193,16 @@ def default_out(model: str, source: str) -> Path:
 
 def _main(options: argparse.Namespace) -> None:
     given = vars(options)
+    if options.data is not None and options.train is not None:
+        raise DataError(f"Expected either --data or --train. Received both: {options.data}")
+    source = options.data or "sample"
     settings = {
         name: given[name]
         for name in (*(name.replace("-", "_") for name, _, _ in SETTINGS), "ema")
         if name in given
     }
     settings["class_weight"] = None if options.class_weight == "none" else options.class_weight
-    out = options.out or default_out(options.model, str(options.train or options.data))
+    out = options.out or default_out(options.model, str(options.train or source))
     checkpoint = check_out(out, overwrite=options.overwrite, resume=options.resume)
     if options.log_csv is not None:
         _check_log(options.log_csv, append=options.resume, overwrite=options.overwrite)
@@ -214,7 +217,7 @@ def _main(options: argparse.Namespace) -> None:
 
     watched = command_line.interactive(sys.stderr)
     splits = load_splits(
-        options.data,
+        source,
         train=options.train,
         validation=options.validation,
         test=options.test,

@@ -505,8 +505,8 @@ def flipped(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     "corrupt",
     [
-        lambda content: b"",
-        lambda content: b"not a checkpoint",
+        lambda _: b"",
+        lambda _: b"not a checkpoint",
         lambda content: content[: len(content) // 2],
         lambda content: content[:-10],
         flipped,
@@ -643,3 +643,12 @@ def test_numbers_of_numpy_are_numbers():
         epochs=np.int64(1), batch_size=np.int32(64), learning_rate=np.float64(0.01),
         warmup=np.float32(0.5), seed=np.int64(2),
     )  # fmt: skip
+
+
+def test_few_texts_that_are_all_right_do_not_make_a_network_certain():
+    """24 texts, all right at 0.7: their mean cross-entropy alone would fall for ever."""
+    labels = np.arange(24) % 2
+    probabilities = np.where(np.eye(2)[labels] == 1, 0.7, 0.3)
+    temperature, _ = fit_temperature(probabilities, labels)
+    sharpened = 0.7 ** (1 / temperature) / (0.7 ** (1 / temperature) + 0.3 ** (1 / temperature))
+    assert sharpened == pytest.approx(25 / 26, abs=1e-3)  # Platt's (n + 1) / (n + 2)

@@ -100,6 +100,10 @@ def test_windows(predictor, texts, monkeypatch, window):
     parts = predictor.answers(texts)
     np.testing.assert_allclose(parts.probabilities, expected, atol=ATOL)
     np.testing.assert_allclose(parts.scores, expected[:, 1] - expected[:, 0], atol=2 * ATOL)
+    words = [[int(word.removeprefix("word")) for word in text.split()] for text in texts]
+    assert whole.words == [len(text) for text in words]
+    assert whole.oov == [sum(word >= 50 for word in text) for text in words]
+    assert whole.truncated == [len(text) > 20 for text in words]
     assert parts.labels == whole.labels
     assert parts.words == whole.words
     assert parts.oov == whole.oov

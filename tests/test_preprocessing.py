@@ -136,7 +136,9 @@ def test_default_ids():
     assert tokenizer.word_docs == {"the": 1, "film": 2, "a": 2, "good": 1, "bad": 1, "one": 1}
     assert tokenizer.index_docs == {3: 1, 2: 2, 4: 2, 5: 1, 6: 1, 7: 1}
     assert tokenizer.texts_to_sequences(["the good film unseen", ""]) == [[3, 1, 2, 1], []]
-    assert tokenizer.sequences_to_texts([[3, 1, 2, 6, 99, 0]]) == ["the <OOV> film <OOV> <OOV> <OOV>"]
+    assert tokenizer.sequences_to_texts([[3, 1, 2, 6, 99, 0]]) == [
+        "the <OOV> film <OOV> <OOV> <OOV>"
+    ]
 
 
 # ------------------------------------------------------------------------- what holds of our own
@@ -376,7 +378,7 @@ def test_pad_sequences_errors(sequences, options, message, keras_refuses):
         ("great<br />movie<br/>end", "great movie end"),
         ("<b>bold</b> <!-- note --> <a href='x'>link</a>", "bold link"),
         ("Tom &amp; Jerry&nbsp;&quot;x&quot; isn&#39;t isn&#x27;t", "tom jerry x is n't is n't"),
-        ("a &lt;br /&gt; b &notanentity; &", "a b notanentity"),
+        ("a &lt;br /&gt; b &zzz; &", "a b zzz"),
         ("a < b > c, 3<4", "a b c 3 4"),
         ("broken </3 all > mine", "broken </3 all mine"),
         # emoticons and emoji
