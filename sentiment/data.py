@@ -81,7 +81,7 @@ class Splits:
     """A source, split.
 
     Attributes:
-        source: what was asked for, such as `sample` or a path.
+        source: name of what was asked for: `sample`, `imdb`, or that of the file or folder.
         train: what the network learns from.
         validation: what decides on epochs and calibration.
         test: what is measured at the end; may be empty.
@@ -812,9 +812,9 @@ def load_splits(
     if train is None:
         parts, found = load_reviews(source, **options)
         notes += found
-        name = Path(source).name
+        name = Path(source).resolve().name
     else:
-        name = Path(train).name
+        name = Path(train).resolve().name
         for split, path in (("train", train), ("validation", validation), ("test", test)):
             if path is not None:
                 read, found = load_reviews(path, **options)

@@ -35,13 +35,13 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00
 _REPEATED = re.compile(r"([^\W\d_]|[!?])\1{2,}")
 # "didnt" is read as "didn't"
 _NO_APOSTROPHE = re.compile(
-    r"\b(ca|could|did|do|does|are|had|has|have|is|should|was|were|wo|would)nt\b"
+    r"\b(ai|are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|wo|would)nt\b"
 )
 _EMOTICON = r"""[<>]?[:;=][-'^o]?[)(\]\[dp/\\|*}{@3]+(?!\w)|</?3(?!\d)|\^_+\^"""
 _EMOJI = "[\u2600-\u27bf\u2b50\u2b55\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff]"
 _WORD = re.compile(
     rf"""
-      (?P<emoticon>(?<!\w)(?:{_EMOTICON}))
+      (?<!\w)(?:{_EMOTICON}) | (?<=\w)[:;]-?[)(]+(?!\w)  # also great:)
     | \d+(?:\.\d+)?/\d+                        # 7/10, 2.5/5
     | [^\W\d_]+(?=n't\b) | n't\b               # was|n't, ca|n't: the negation is a word of its own
     | '(?:s|re|ve|ll|d|m)\b                    # it|'s, they|'re

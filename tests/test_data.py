@@ -215,7 +215,7 @@ def test_repeated_column(write):
         load_reviews(path)
 
 
-# ------------------------------------------------------------------------- files that cannot be used
+# ----------------------------------------------------------------------- files that cannot be used
 
 
 def test_missing_file(tmp_path):
@@ -464,8 +464,10 @@ def test_text_problem(value, problem):
 TREE = {"good/1.txt": "fine", "good/2.txt": "\ufeffgreat\n", "bad/1.txt": "awful"}
 BY_LABEL = {"all": Reviews(["awful", "fine", "great\n"], ["bad", "good", "good"])}
 IMDB = {
-    "train/pos/0_9.txt": "train good", "train/neg/0_1.txt": "train bad", "test/neg/0_2.txt": "t bad",
-    "test/pos/0_8.txt": "t good", "train/unsup/0_0.txt": "nobody knows", "train/urls_pos.txt": "http",
+    "train/pos/0_9.txt": "train good", "train/neg/0_1.txt": "train bad", 
+    "test/neg/0_2.txt": "t bad",
+    "test/pos/0_8.txt": "t good", "train/unsup/0_0.txt": "nobody knows",
+    "train/urls_pos.txt": "http",
     "imdbEr.txt": "5.0", "README": "about", "imdb.vocab": "the",
 }  # fmt: skip
 IMDB_READ = {
@@ -693,7 +695,10 @@ def test_labels_that_cannot_be_learned(write):
     train = write("train.csv", "text,label\n" + rows_of({"positive": 9, "negative": 9}))
     test = write("test.csv", "text,label\nnew,neutral\n")
     for name in ("validation", "test"):
-        message = f"train.csv: the label 'neutral' occurs in {name} but never in training (negative, positive)."
+        message = (
+            f"train.csv: the label 'neutral' occurs in {name} but never in training "
+            "(negative, positive)."
+        )
         with refused(message, train):
             load_splits(train=train, **{name: test})
     path = write("r.csv", "text,label,split\na,x,test\nb,y,validation\n")
@@ -895,7 +900,8 @@ def test_lone_surrogates_become_question_marks(tmp_path, suffix):
 
 
 def test_parquet_keeps_types(tmp_path):
-    schema = pa.schema([("text", pa.large_string()), ("n", pa.int16()), ("tags", pa.list_(pa.string())),
+    schema = pa.schema([("text", pa.large_string()), ("n", pa.int16()),
+                        ("tags", pa.list_(pa.string())),
                         ("day", pa.date32()), ("p", pa.float32())])  # fmt: skip
     rows = [{"text": "a", "n": 5, "tags": ["x"], "day": None, "p": 0.5},
             {"text": "b", "n": None, "tags": [], "day": None, "p": 0.25}]  # fmt: skip

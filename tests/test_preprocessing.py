@@ -57,7 +57,8 @@ options = st.fixed_dictionaries(
 PIECES = ["wasn't", "WASN’T", "didnt", "cant", "it`s", "7/10", "2.5/5", "3.5", ":)", ":-(", "=D",
           "<3", "</3", "^_^", "<br />", "<b>", "</b>", "&amp;", "&lt;", "&#39;", "&#x27;", "&nbsp;",
           "soooo", "!!!!", "?!", "😍", "❤️", "👍🏽", "e\u0301", "é", "ǰ", "İ", "ﬁ", "straße", "זה",
-          "\x00", "\ud800", "\u0301", "\xa0", "\u2028", "\x1c", " ", "\n", "-", "_", "'", "n't", ".",
+          "\x00", "\ud800", "\u0301", "\xa0", "\u2028", "\x1c", " ", "\n", "-", "_", "'", "n't",
+          ".",
           "<", ">", "&", "film", "Good", "1000"]  # fmt: skip
 review_texts = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=15).map("".join),
@@ -337,7 +338,7 @@ def test_nothing_to_pad():
         (5, {}, r"^`sequences` must be a list of lists\. Received: object of type 'int'", True),
         ([1, 2], {}, r"^`sequences` must be a list of lists\. Received: object of type 'i", True),
         ((r for r in [[1]]), {}, r"^`sequences` must be a list of lists\. Received: object", True),
-        ([[1]], {"padding": "left"}, r'^`padding` must be "pre" or "post"\. Received: \'left\'$', True),
+        ([[1]], {"padding": "left"}, r"^`padding` must be .pre. or .post.\. Received: .left", True),
         ([[1]], {"truncating": 1}, r'^`truncating` must be "pre" or "post"\. Received: 1$', True),
         ([[]], {"padding": "left"}, r'^`padding` must be "pre" or "post"', False),
         ([[1]], {"value": "x"}, r"^`value` must fit `dtype` int32\. Received: 'x'$", True),
@@ -376,9 +377,11 @@ def test_pad_sequences_errors(sequences, options, message, keras_refuses):
         ("rock'n'roll o'clock 'quoted' ‘quoted’", "rock n roll o clock quoted quoted"),
         # HTML
         ("great<br />movie<br/>end", "great movie end"),
+        ("great:) ok;-( 10:30", "great :) ok ;-( 10 30"),
+        ("aint mustnt", "ai n't must n't"),
         ("<b>bold</b> <!-- note --> <a href='x'>link</a>", "bold link"),
         ("Tom &amp; Jerry&nbsp;&quot;x&quot; isn&#39;t isn&#x27;t", "tom jerry x is n't is n't"),
-        ("a &lt;br /&gt; b &zzz; &", "a b zzz"),
+        ("a &lt;br /&gt; b &qqx; &", "a b qqx"),
         ("a < b > c, 3<4", "a b c 3 4"),
         ("broken </3 all > mine", "broken </3 all mine"),
         # emoticons and emoji
@@ -594,7 +597,8 @@ def test_every_text_can_be_encoded(texts, others, num_words, max_length, head_sh
     encoded = encoder.encode(texts + others)
     assert encoder.vocab_size <= max(num_words, OOV_ID + 1)
     for ids, truncated, words, oov, text in zip(
-        encoded.token_ids, encoded.truncated, encoded.words, encoded.oov, texts + others, strict=True
+        encoded.token_ids, encoded.truncated, encoded.words, encoded.oov, texts + others,
+        strict=True,
     ):  # fmt: skip
         full = encoder.tokenizer._ids(text)
         assert all(0 < i < encoder.vocab_size for i in ids)
