@@ -91,10 +91,10 @@ def check_writable(folder: Path, *, overwrite: bool) -> None:
         ArtifactError: it exists and `overwrite` is false, it exists and is no model folder or holds
             other files too, or its parent cannot be written to.
     """
+    if folder.exists() and not (folder / MANIFEST_FILE).is_file():
+        raise ArtifactError(f"{folder} exists and is not a model folder. Choose another name.")
     if folder.exists() and not overwrite:
         raise ArtifactError(f"{folder} exists already. Choose another, or add --overwrite.")
-    if folder.exists() and not (folder / MANIFEST_FILE).is_file():
-        raise ArtifactError(f"{folder} exists and is not a model folder; it is left alone.")
     found = [path.name for path in folder.iterdir()] if folder.exists() else []
     others = sorted(set(found) - set(ALL_FILES))
     if others:
@@ -153,9 +153,11 @@ def save_artifact(
         (partial / ONNX_FILE).write_bytes(onnx)
         (partial / TOKENIZER_FILE).write_text(encoder.to_json(), encoding="utf-8")
         (partial / CARD_FILE).write_text(model_card(manifest, folder), encoding="utf-8")
-        stored = dataclasses.asdict(manifest) | {
-            "sha256": {name: _sha256(partial / name) for name in HASHED_FILES}
-        }
+        # NumPy's numbers, which a grid search gives as settings, become Python's.
+        plain = json.dumps(dataclasses.asdict(manifest), default=lambda number: number.item())
+        stored = json.loads(plain)
+        stored["sha256"] = {name: _sha256(partial / name) for name in HASHED_FILES}
+        stored["sha256"][MANIFEST_FILE] = _manifest_sha256(stored)
         text = json.dumps(stored, indent=2, ensure_ascii=False, allow_nan=False)
         (partial / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
         if folder.exists():
@@ -185,7 +187,7 @@ def load_artifact(folder: str | Path) -> Artifact:
     folder = Path(folder)
     if not folder.is_dir():
         raise ArtifactError(f"There is no model folder {folder}.")
-    for name in (MANIFEST_FILE, *HASHED_FILES):
+    for name in ALL_FILES:
         if not (folder / name).is_file():
             raise ArtifactError(
                 f"{folder} is not a whole model: {name} is missing. "
@@ -200,9 +202,14 @@ def load_artifact(folder: str | Path) -> Artifact:
         raise ArtifactError(
             f"{folder} has format version {version}; this version of the package reads "
             f"{FORMAT_VERSION}. Train the model again, or install the version that wrote it: "
-            f"{stored.get('versions', {}).get('sentiment', 'unknown')}."
+            f"{(stored.get('versions') or {}).get('sentiment', 'unknown')}."
         )
     try:
+        if stored["sha256"][MANIFEST_FILE] != _manifest_sha256(stored):
+            raise ArtifactError(
+                f"{folder / MANIFEST_FILE} was changed since it was written (its SHA-256 is not "
+                "the one it holds). Copy the folder again, or train the model again."
+            )
         hashes = stored.pop("sha256")
         values = stored.pop("label_values")
         manifest = Manifest(
@@ -244,7 +251,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
         [
             f"# {folder.name}",
             "",
-            f"A `{manifest.model}` network that labels English texts: {labels}. Its probabilities "
+            f"A `{manifest.model}` network that labels texts: {labels}. Its probabilities "
             f"are calibrated on the validation split (temperature "
             f"{manifest.fitting['temperature']:.3f}). {scored}",
             "",
@@ -306,8 +313,8 @@ def _shown(folder: Path) -> str:
 def _card_evaluate(manifest: Manifest, folder: Path) -> list[str]:
     """The command that measures the model again, if its reviews can be read again."""
     source = manifest.data["source"]
-    if source == IN_MEMORY:
-        return []
+    if not manifest.data.get("own_test_split"):
+        return []  # evaluating on the whole source would count training texts
     return [
         f"python -m sentiment.evaluate --model-dir {_shown(folder)} --data {shlex.quote(source)}"
     ]
@@ -352,6 +359,13 @@ def installed_versions(*packages: str) -> dict[str, str]:
 
     found = {name: version(name) for name in packages}
     return {"sentiment": sentiment.__version__, "python": sys.version.split()[0], **found}
+
+
+def _manifest_sha256(stored: dict[str, Any]) -> str:
+    """Hash of everything in a manifest but its own hash, so that no label can change its place."""
+    others = {name: digest for name, digest in stored["sha256"].items() if name != MANIFEST_FILE}
+    text = json.dumps(stored | {"sha256": others}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

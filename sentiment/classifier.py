@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import numbers
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -45,8 +46,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         model: name of a builder, see `sentiment.models.list_models`.
-        units, layers, embedding_dim, dropout, recurrent_dropout, merge, pooling: settings of the
-            builder; `None` takes the builder's default.
+        units, layers, embedding_dim, word_dropout, dropout, recurrent_dropout, merge, pooling:
+            settings of the builder; `None` takes the builder's default.
         num_words: size of the vocabulary, padding and out-of-vocabulary ids included.
         max_length: the most words read of a text; longer ones keep head and tail.
         head_share: share of `max_length` that the head gets.
@@ -77,16 +78,17 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         units: int | None = None,
         layers: int | None = None,
         embedding_dim: int | None = None,
+        word_dropout: float | None = None,
         dropout: float | None = None,
         recurrent_dropout: float | None = None,
         merge: str | None = None,
         pooling: str | None = None,
-        num_words: int = 30_000,
+        num_words: int = 20_000,
         max_length: int = 400,
         head_share: float = 0.25,
         epochs: int | None = None,
-        batch_size: int = 64,
-        learning_rate: float = 3e-3,
+        batch_size: int = 32,
+        learning_rate: float = 2e-3,
         warmup: float = 0.1,
         clip_norm: float = 1.0,
         ema: float | None = 0.99,
@@ -98,6 +100,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         self.units = units
         self.layers = layers
         self.embedding_dim = embedding_dim
+        self.word_dropout = word_dropout
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.merge = merge
@@ -138,11 +141,14 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: one is unknown or out of range.
         """
-        if not isinstance(self.num_words, int) or self.num_words < 3:
-            raise ValueError(f"`num_words` must be at least 3. Received: {self.num_words!r}")
-        if not isinstance(self.max_length, int) or self.max_length < 1:
-            raise ValueError(f"`max_length` must be at least 1. Received: {self.max_length!r}")
-        if not 0 <= self.head_share <= 1:
+        for name, least in (("num_words", 3), ("max_length", 1)):
+            value = getattr(self, name)
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not whole or value < least:
+                raise ValueError(
+                    f"`{name}` must be a whole number of at least {least}. Received: {value!r}"
+                )
+        if not isinstance(self.head_share, numbers.Real) or not 0 <= self.head_share <= 1:
             raise ValueError(f"`head_share` must be within 0…1. Received: {self.head_share!r}")
         check_fit_settings(**self._fit_settings())
         # Building a tiny vocabulary's network checks the rest where the checks are.
@@ -204,9 +210,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         index = {name: i for i, name in enumerate(names)}
         encoder = TextEncoder.fit(
             texts,
-            num_words=self.num_words,
-            max_length=self.max_length,
-            head_share=self.head_share,
+            num_words=int(self.num_words),
+            max_length=int(self.max_length),
+            head_share=float(self.head_share),
         )
         settings = self.builder_settings()
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
@@ -245,6 +251,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             },
             data={
                 "source": IN_MEMORY,
+                "own_test_split": False,
                 "splits": {name: _described(part) for name, part in parts.items()},
                 "notes": [],
             },
@@ -305,6 +312,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         *,
         overwrite: bool = False,
         source: str = IN_MEMORY,
+        own_test_split: bool = False,
         notes: Sequence[str] = (),
         test: Reviews | None = None,
         evaluation: Evaluation | None = None,
@@ -316,6 +324,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             folder: where to.
             overwrite: whether a model folder may be replaced.
             source: where the reviews came from, for the model card.
+            own_test_split: whether that source has a test split of its own, so that
+                `python -m sentiment.evaluate` measures on the same texts again.
             notes: remarks on the data, for the model card.
             test: the reviews kept for the test, for the model card.
             evaluation: how good the model is on them, for the model card.
@@ -335,7 +345,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             metrics = {"split": evaluated_split, **dataclasses.asdict(evaluation)}
         manifest = dataclasses.replace(
             manifest,
-            data={"source": source, "splits": splits, "notes": list(notes)},
+            data={
+                "source": source,
+                "own_test_split": own_test_split,
+                "splits": splits,
+                "notes": list(notes),
+            },
             metrics=metrics,
         )
         save_artifact(

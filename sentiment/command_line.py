@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 FAILED = 2  # wrong input or settings
 INTERRUPTED = 128 + signal.SIGINT
-INSTALL = "pip install 'sentiment[{extra}]' (in a clone: pip install -e '.[{extra}]')"
+INSTALL = "in the checkout, pip install -e '.[{extra}]'"
 
 # Errors that a person can do something about.  All others are bugs and keep their traceback.
 KNOWN_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -34,13 +34,16 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(FAILED)
 
 
-def add_data_options(parser: argparse.ArgumentParser, *, purpose: str) -> None:
+def add_data_options(
+    parser: argparse.ArgumentParser, *, purpose: str, required: bool = False
+) -> None:
     """Options that say which reviews to read; `--data` is `None` unless it is given."""
     parser.add_argument(
         "--data",
         metavar="SOURCE",
+        required=required,
         help=f"{purpose}: sample, imdb, a .csv/.tsv/.jsonl/.parquet file, a folder with one "
-        "sub-folder per label, or a .tar.gz of one (default: sample)",
+        "sub-folder per label, or a .tar.gz of one" + ("" if required else " (default: sample)"),
     )
     parser.add_argument("--text-column", metavar="NAME", help="column with the texts")
     parser.add_argument("--label-column", metavar="NAME", help="column with the labels")
@@ -60,7 +63,6 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     """The option that says which saved model to use."""
     parser.add_argument(
         "--model-dir",
-        default="default",
         metavar="FOLDER",
         help="folder of a saved model (default: the one that ships with the package)",
     )
@@ -142,7 +144,7 @@ def quiet_import() -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             os.dup2(saved, 2)
             kept.seek(0)
             sys.stderr.write(kept.read().decode(errors="replace"))

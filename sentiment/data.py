@@ -11,7 +11,6 @@ import csv
 import gzip
 import hashlib
 import json
-import math
 import os
 import re
 import tarfile
@@ -85,6 +84,7 @@ class Splits:
         train: what the network learns from.
         validation: what decides on epochs and calibration.
         test: what is measured at the end; may be empty.
+        own_test_split: whether the source itself says which reviews are its test split.
         notes: what a person should know: guessed columns, rows left out, duplicates.
     """
 
@@ -92,6 +92,7 @@ class Splits:
     train: Reviews
     validation: Reviews
     test: Reviews
+    own_test_split: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -171,12 +172,12 @@ class Table:
     Attributes:
         path: the file.
         format: `.csv`, `.tsv`, `.jsonl` or `.parquet`.
-        columns: its columns; of a JSONL file, those of the first object.
+        columns: its columns; of a JSONL file, the keys of all objects.
         schema: the pyarrow schema of a Parquet file, else `None`.
 
     Raises:
-        DataError: on opening: the file is missing, empty, binary, not UTF-8, of an unknown format
-            or without rows.  On reading: as `Row.problem`, unless `skip_bad_rows`.
+        DataError: the file is missing, empty, binary, not UTF-8, malformed as a whole, of an
+            unknown format or without rows.  A single bad row is no error but has a `Row.problem`.
     """
 
     path: Path
@@ -199,12 +200,13 @@ class Table:
 
     def _first_columns(self) -> tuple[str, ...]:
         if self.format == ".jsonl":
-            first = next((row for row in self._rows() if not row.problem), None)
-            if first is not None:
-                return tuple(first.values)
+            # Objects may have keys of their own: the columns are those of all lines.
+            columns = dict.fromkeys(name for row in self._rows() for name in row.values)
             row = next(self._rows(), None)
             if row is None:
                 raise DataError(f"{self.path} is empty.")
+            if columns or not row.problem:
+                return tuple(columns)
             raise DataError(
                 f"{self.path} has no line that can be read; line {row.number}: {row.problem}"
             )
@@ -255,8 +257,11 @@ class Table:
                     continue
                 try:
                     values = json.loads(line)
-                except (ValueError, RecursionError) as error:  # also a number of 5000 digits
-                    yield Row(number, {}, f"not JSON ({error})")
+                except json.JSONDecodeError as error:
+                    yield Row(number, {}, f"not JSON: {error.msg} at column {error.colno}")
+                    continue
+                except (ValueError, RecursionError) as error:  # a number of 5000 digits, nesting
+                    yield Row(number, {}, f"not JSON: {error}")
                     continue
                 if isinstance(values, dict):
                     yield Row(number, values)
@@ -353,6 +358,11 @@ def find_column(
         if name in by_name:
             found = by_name[name]
             return found, f"{kind} column of {path.name}: {found!r} (guessed by its name)"
+    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
+        raise DataError(
+            f"{path} has one column only: {listed}. Its fields seem to be separated by "
+            "semicolons or tabs. Expected commas, or tabs in a .tsv file."
+        )
     raise DataError(
         f"{path} has no column with a usual name for the {kind}. Its columns: {listed}. "
         f"Name one with --{kind}-column."
@@ -398,7 +408,7 @@ class BadRows:
             raise DataError(f"{self}. Mend them, or leave them out with --skip-bad-rows.")
 
 
-def replaced_by(path: Path) -> Path:
+def partial_path(path: Path) -> Path:
     """The name under which a file is written before it takes its final one."""
     return path.with_name(f".{path.name}.part")
 
@@ -423,7 +433,7 @@ class TableWriter:
         self._write: Callable[[list[dict[str, Any]]], None]
 
     def __enter__(self) -> "TableWriter":
-        partial = replaced_by(self._path)
+        partial = partial_path(self._path)
         if self._format == ".parquet":
             _pyarrow()  # fails before anything is written
             self._write = self._write_parquet
@@ -471,11 +481,11 @@ class TableWriter:
             ) from error
         if self._file is None:
             self._schema = table.schema
-            self._file = pq.ParquetWriter(replaced_by(self._path), table.schema)
+            self._file = pq.ParquetWriter(partial_path(self._path), table.schema)
         self._file.write_table(table)
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        partial = replaced_by(self._path)
+        partial = partial_path(self._path)
         try:
             if kind is None and self._file is None:
                 self._write_parquet([])  # a whole file, though without rows
@@ -503,9 +513,7 @@ def _pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise DataError(
-            "Parquet files need pyarrow. Install it: pip install 'sentiment[parquet]'"
-        ) from error
+        raise DataError("Parquet files need pyarrow. Install it: pip install pyarrow") from error
 
 
 def _parquet_file(path: Path) -> Any:
@@ -595,21 +603,33 @@ def load_reviews(
     Raises:
         DataError: the source is missing or cannot be used.
     """
+    path = Path(source)
+    if not str(source):
+        raise DataError("Expected a source: `sample`, `imdb`, or a path. Received an empty name.")
+    named = str(source) in ("sample", "imdb")
+    is_table = not named and not path.is_dir() and not _is_archive(path)
+    if not is_table and (named or path.exists()) and (text_column or label_column):
+        raise DataError(
+            f"--text-column and --label-column go with a file of rows. Received: {source}"
+        )
     if str(source) == "sample":
         path = bundled("data", "reviews.csv")
         return _read_file(path, "text", "label", skip_bad_rows)
     if str(source) == "imdb":
         archive = download_imdb(progress=progress)
         return _read_texts(_tar_texts(archive), Path("imdb"), skip_bad_rows)
-    path = Path(source)
     if path.is_dir():
         return _read_texts(_folder_texts(path), path, skip_bad_rows)
-    if path.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
+    if _is_archive(path):
         _check_is_file(path)
         return _read_texts(_tar_texts(path), path, skip_bad_rows)
     if not path.exists():
         raise DataError(f"There is no file or folder {path}. Expected `sample`, `imdb`, or a path.")
     return _read_file(path, text_column, label_column, skip_bad_rows)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith((".tar.gz", ".tgz", ".tar"))
 
 
 def _read_file(
@@ -651,11 +671,13 @@ def _read_file(
 
 
 def _label(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    """A label as text; empty where it is missing.  4, 4.0 and "4.0" are the same label."""
+    if value is None:
         return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 4.0 stars are 4 stars
-    return str(value).strip()
+    label = str(value).strip()
+    if label.casefold() == "nan":  # what pandas writes for a missing value
+        return ""
+    return re.sub(r"(?<=\d)\.0+$", "", label) if re.fullmatch(r"[+-]?\d+\.0+", label) else label
 
 
 def _read_texts(
@@ -740,7 +762,7 @@ def download_imdb(*, progress: bool = False) -> Path:
     from tqdm import tqdm
 
     cache.mkdir(parents=True, exist_ok=True)
-    partial = replaced_by(target)
+    partial = partial_path(target)
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with urllib.request.urlopen(IMDB_URL, timeout=60) as answer, partial.open("wb") as file:
@@ -818,28 +840,27 @@ def load_splits(
         for split, path in (("train", train), ("validation", validation), ("test", test)):
             if path is not None:
                 read, found = load_reviews(path, **options)
-                parts[split] = _joined(read.values())
+                if split not in read and "all" not in read:
+                    raise DataError(
+                        f"{path} has no {split} split, only: {', '.join(read)}. Expected a source "
+                        f"with one, or without splits, for --{split}."
+                    )
+                parts[split] = read.get(split) or read["all"]
                 notes += found
+    own_test_split = train is None and "test" in parts
     parts = _split(parts, seed, name)
     splits = Splits(
         name,
         parts["train"],
         parts["validation"],
         parts.get("test", Reviews([], [])),
+        own_test_split,
         tuple(dict.fromkeys(notes)),
     )
     _check_labels(splits)
     splits = separate(splits)
     _check_labels(splits)
     return splits
-
-
-def _joined(parts: Iterable[Reviews]) -> Reviews:
-    texts, labels = [], []
-    for part in parts:
-        texts += part.texts
-        labels += part.labels
-    return Reviews(texts, labels)
 
 
 def _split(parts: dict[str, Reviews], seed: int, source: str) -> dict[str, Reviews]:

@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python -m sentiment.evaluate --model-dir my_model --data reviews.csv --json
 """
 MISTAKES = 10
+PLOT_FILES = ("confusion_matrix.png", "reliability.png", "roc.png")
 EXCERPT = 160  # characters of a text that a mistake shows
 
 
@@ -82,16 +83,16 @@ def check_plots(folder: Path, *, overwrite: bool) -> None:
 
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file. Expected a folder for the pictures.")
-    old = sorted(folder.glob("*.png"))
+    old = [folder / name for name in PLOT_FILES if (folder / name).exists()]
     if old and not overwrite:
         raise DataError(f"{old[0]} exists already. Choose another folder, or add --overwrite.")
-    check_parent_writable(folder / "picture.png")
+    check_parent_writable(folder / PLOT_FILES[0])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser("evaluate", "Measure a model on labelled reviews.", EXAMPLES)
     command_line.add_model_option(parser)
-    command_line.add_data_options(parser, purpose="reviews to measure on")
+    command_line.add_data_options(parser, purpose="reviews to measure on", required=True)
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test", "all"),
@@ -114,9 +115,8 @@ def _main(options: argparse.Namespace) -> None:
     if options.plots is not None:
         check_plots(options.plots, overwrite=options.overwrite)
     predictor = Predictor.load(options.model_dir)
-    source = options.data or "sample"
     splits, notes = load_reviews(
-        source,
+        options.data,
         text_column=options.text_column,
         label_column=options.label_column,
         skip_bad_rows=options.skip_bad_rows,
@@ -133,14 +133,14 @@ def _main(options: argparse.Namespace) -> None:
             )
             reviews = Reviews([reviews.texts[i] for i in known], [reviews.labels[i] for i in known])
     if not len(reviews):
-        raise DataError(f"{source} has no review whose label the model knows.")
+        raise DataError(f"{options.data} has no review whose label the model knows.")
     evaluation, answers = predictor.evaluate(reviews.texts, reviews.labels)
     for note in notes:
         print(note, file=sys.stderr)
     if options.json:
         print(json.dumps(dataclasses.asdict(evaluation), allow_nan=False))
     else:
-        print(f"{source}, {split} split: {evaluation.n:,} reviews")
+        print(f"{options.data}, {split} split: {evaluation.n:,} reviews")
         _print(evaluation)
         _print_mistakes(confident_mistakes(reviews, answers))
     if options.plots is not None:

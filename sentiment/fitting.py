@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
+import numbers
 import os
 import time
 import zipfile
@@ -128,8 +129,8 @@ def fit_model(
     validation_labels: np.ndarray,
     *,
     epochs: int = 5,
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
     warmup: float = 0.1,
     clip_norm: float = 1.0,
     ema: float | None = None,
@@ -224,7 +225,7 @@ def fit_model(
                     token_ids = pad_batch(train_ids, positions)
                     batch_loss = float(model.train_on_batch(token_ids, labels, weights[labels]))
                     model.reset_metrics()  # else the next value is a running mean
-                    _check_finite("training", batch_loss, epoch)
+                    _check_value("training loss", batch_loss, epoch)
                     loss += batch_loss * len(positions)
                     seen += len(positions)
                     bar.set_postfix(loss=f"{loss / seen:.4f}", refresh=False)
@@ -238,8 +239,11 @@ def fit_model(
                     float((probabilities.argmax(1) == validation_labels).mean()),
                     time.perf_counter() - started,
                 )
-                _check_finite("validation", report.validation_loss, epoch)
-                state.add(report, model.get_weights())
+                averaged = model.get_weights()
+                largest = max(float(np.abs(weight).max()) for weight in averaged)
+                _check_value("validation loss", report.validation_loss, epoch)
+                _check_value("largest weight", largest, epoch)  # the loss may stay finite
+                state.add(report, averaged)
             state.write()
             logs = asdict(report)
             del logs["epoch"]  # Keras passes it by itself
@@ -248,7 +252,7 @@ def fit_model(
                 on_epoch(report)
 
     model.set_weights(state.best_weights)
-    _halve_embeddings(model)
+    _round_embeddings(model)
     probabilities = predict_token_ids(model, validation_ids)
     temperature, _ = fit_temperature(probabilities, validation_labels)
     calibrate(model, temperature)
@@ -270,23 +274,26 @@ def check_fit_settings(
     seed: int,
 ) -> None:
     """Raise `ValueError` for the first setting of `fit_model` that is out of range."""
-    whole = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
-    for name, value in whole.items():
+    for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
         if name == "epochs" and value is None:
             continue
-        if not isinstance(value, int | np.integer) or value < 1:
+        if not _is_whole(value) or value < 1:
             raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
     for name, value in {"learning_rate": learning_rate, "clip_norm": clip_norm}.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"`{name}` must be above 0. Received: {value!r}")
-    if not 0 <= warmup < 1:
+        if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+            raise ValueError(f"`{name}` must be a number above 0. Received: {value!r}")
+    if not isinstance(warmup, numbers.Real) or not 0 <= warmup < 1:
         raise ValueError(f"`warmup` must be at least 0 and below 1. Received: {warmup!r}")
-    if ema is not None and not 0 < ema < 1:
+    if ema is not None and not (isinstance(ema, numbers.Real) and 0 < ema < 1):
         raise ValueError(f"`ema` must be None or between 0 and 1. Received: {ema!r}")
     if class_weight not in (None, "balanced"):
         raise ValueError(f'`class_weight` must be None or "balanced". Received: {class_weight!r}')
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"`seed` must be a whole number of at least 0. Received: {seed!r}")
+    if not _is_whole(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be a whole number from 0 to 2³² − 1. Received: {seed!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -335,7 +342,7 @@ def calibrate(model: keras.Model, temperature: float) -> None:
     output.set_weights([weight / np.float32(temperature) for weight in output.get_weights()])
 
 
-def _halve_embeddings(model: keras.Model) -> None:
+def _round_embeddings(model: keras.Model) -> None:
     """Round embeddings to values that float16 holds, so that they are stored at half the size.
 
     Done before calibration and measuring: what is measured is what is saved.
@@ -364,10 +371,11 @@ def _identity(model: keras.Model, *parts: Any) -> str:
     return digest.hexdigest()
 
 
-def _check_finite(name: str, loss: float, epoch: int) -> None:
-    if not math.isfinite(loss):
+def _check_value(name: str, value: float, epoch: int) -> None:
+    """Refuse what has diverged: numbers that are infinite, or that no float16 holds."""
+    if not value <= np.finfo("float16").max:
         raise FloatingPointError(
-            f"The {name} loss became {loss} in epoch {epoch}; try a lower learning rate."
+            f"The {name} became {value:.3g} in epoch {epoch}; try a lower learning rate."
         )
 
 

@@ -10,6 +10,7 @@ Keras after 3.15 stops passing it on.
 
 import inspect
 import itertools
+import numbers
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,7 @@ import keras
 from keras import layers, ops
 
 MERGES = {"concatenate": "concat", "sum": "sum", "average": "ave"}
+LARGEST_WIDTH = 8192  # of words and states: beyond it a kernel alone takes gigabytes
 POOLINGS = ("last", "max", "mean", "max+mean")
 
 
@@ -74,13 +76,14 @@ def build_rnn(
     units: int = 64,
     layers: int = 1,
     pooling: str = "last",
+    word_dropout: float = 0.0,
     dropout: float = 0.3,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
     """Simple (Elman) recurrent network with tanh units.
 
-    token_ids → Embedding → Dropout → SimpleRNN × layers → pooling → Dropout → Dense
+    token_ids → Embedding → word dropout → SimpleRNN × layers → pooling → Dropout → Dense
 
     Args:
         vocab_size: rows of the embedding; every token id is below it.
@@ -89,8 +92,9 @@ def build_rnn(
         units: width of the recurrent state.
         layers: recurrent layers on top of each other, 1 to 4.
         pooling: what of the states the output reads: `"last"`, `"max"`, `"mean"`, `"max+mean"`.
-        dropout: share of features dropped after the embedding, between recurrent layers and before
-            the output, in training.
+        word_dropout: share of the words whose vectors are left out, in training.
+        dropout: share of features dropped between recurrent layers and before the output, in
+            training.
         recurrent_dropout: share of state features dropped at each step, in training.
         seed: makes weights and dropout the same at every call; `None` draws new ones.
 
@@ -102,7 +106,20 @@ def build_rnn(
 
     Source: Elman, "Finding structure in time", Cognitive Science 14 (1990).
     """
-    return _build("rnn", False, **locals())
+    return _build(
+        "rnn",
+        False,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        seed=seed,
+    )
 
 
 def build_lstm(
@@ -113,20 +130,34 @@ def build_lstm(
     units: int = 64,
     layers: int = 1,
     pooling: str = "last",
+    word_dropout: float = 0.0,
     dropout: float = 0.3,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """LSTM that reads left to right; its defaults are the classic tutorial's network.
+    """LSTM that reads left to right; with `dropout=0` the classic tutorial's network.
 
-    token_ids → Embedding → Dropout → LSTM × layers → pooling → Dropout → Dense
+    token_ids → Embedding → word dropout → LSTM × layers → pooling → Dropout → Dense
 
     Args, Returns, Raises: as `build_rnn`.  Forget biases start at one.
 
     Source: Hochreiter & Schmidhuber, "Long short-term memory" (1997); forget gate: Gers et al.
     (2000).
     """
-    return _build("lstm", False, **locals())
+    return _build(
+        "lstm",
+        False,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        seed=seed,
+    )
 
 
 def build_gru(
@@ -137,19 +168,33 @@ def build_gru(
     units: int = 64,
     layers: int = 1,
     pooling: str = "last",
+    word_dropout: float = 0.0,
     dropout: float = 0.3,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
     """GRU that reads left to right; the reset gate acts after the matrix product (as in cuDNN).
 
-    token_ids → Embedding → Dropout → GRU × layers → pooling → Dropout → Dense
+    token_ids → Embedding → word dropout → GRU × layers → pooling → Dropout → Dense
 
     Args, Returns, Raises: as `build_rnn`.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014).
     """
-    return _build("gru", False, **locals())
+    return _build(
+        "gru",
+        False,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        seed=seed,
+    )
 
 
 def build_bilstm(
@@ -157,20 +202,22 @@ def build_bilstm(
     num_classes: int,
     *,
     embedding_dim: int = 128,
-    units: int = 128,
+    units: int = 64,
     layers: int = 1,
     merge: str = "concatenate",
     pooling: str = "max+mean",
+    word_dropout: float = 0.3,
     dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTMs that read in both directions, their states pooled over time.
 
-    token_ids → Embedding → Dropout → Bidirectional(LSTM) × layers → pooling → Dropout → Dense
+    token_ids → Embedding → word dropout → Bidirectional(LSTM) × layers → pooling → Dropout → Dense
 
     Args:
-        vocab_size, num_classes, embedding_dim, layers, pooling, dropout, recurrent_dropout, seed:
+        vocab_size, num_classes, embedding_dim, layers, pooling, word_dropout, dropout,
+            recurrent_dropout, seed:
             as `build_rnn`.  With `pooling="last"` each direction gives the state after its last
             word, which for the backward one is the text's first.
         units: width of the state of each direction.
@@ -180,7 +227,21 @@ def build_bilstm(
 
     Source: Graves & Schmidhuber (2005); max pooling of the states: Johnson & Zhang (2016).
     """
-    return _build("lstm", True, **locals())
+    return _build(
+        "lstm",
+        True,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        seed=seed,
+    )
 
 
 def build_bigru(
@@ -188,23 +249,38 @@ def build_bigru(
     num_classes: int,
     *,
     embedding_dim: int = 128,
-    units: int = 128,
+    units: int = 64,
     layers: int = 1,
     merge: str = "concatenate",
     pooling: str = "max+mean",
+    word_dropout: float = 0.3,
     dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
     """GRUs that read in both directions, their states pooled over time.
 
-    token_ids → Embedding → Dropout → Bidirectional(GRU) × layers → pooling → Dropout → Dense
+    token_ids → Embedding → word dropout → Bidirectional(GRU) × layers → pooling → Dropout → Dense
 
     Args, Returns, Raises: as `build_bilstm`.
 
     Source: Cho et al. (2014), read in both directions as in Graves & Schmidhuber (2005).
     """
-    return _build("gru", True, **locals())
+    return _build(
+        "gru",
+        True,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        seed=seed,
+    )
 
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
@@ -261,28 +337,33 @@ def build_model(
 def _build(
     cell: str,
     bidirectional: bool,
-    *,
     vocab_size: int,
     num_classes: int,
+    *,
     embedding_dim: int,
     units: int,
     layers: int,
     pooling: str,
+    word_dropout: float,
     dropout: float,
     recurrent_dropout: float,
     seed: int | None,
     merge: str = "concatenate",
 ) -> keras.Model:
     """What the builders share: see the module's docstring."""
-    _check_whole("vocab_size", vocab_size, 2)
+    _check_whole("vocab_size", vocab_size, 2, 2**24)
     _check_whole("num_classes", num_classes, 1)
-    _check_whole("embedding_dim", embedding_dim, 1)
-    _check_whole("units", units, 1)
+    _check_whole("embedding_dim", embedding_dim, 1, LARGEST_WIDTH)
+    _check_whole("units", units, 1, LARGEST_WIDTH)
     _check_whole("layers", layers, 1, 4)
+    _check_share("word_dropout", word_dropout)
     _check_share("dropout", dropout)
     _check_share("recurrent_dropout", recurrent_dropout)
     _check_choice("pooling", pooling, POOLINGS)
     _check_choice("merge", merge, list(MERGES))
+    # Keras' JSON knows no NumPy numbers, which a grid search may give.
+    units, embedding_dim, dropout = int(units), int(embedding_dim), float(dropout)
+    word_dropout, recurrent_dropout = float(word_dropout), float(recurrent_dropout)
     seeds = _seeds(seed)
     name = f"bi{cell}" if bidirectional else cell
 
@@ -294,8 +375,13 @@ def _build(
         embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
         name="embedding",
     )(token_ids)  # (batch, time, embedding_dim)
+    states = keras.layers.Dropout(
+        word_dropout, noise_shape=(None, None, 1), seed=next(seeds), name="word_dropout"
+    )(states)
     for number in range(1, layers + 1):
-        states = keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number}")(states)
+        if number > 1:
+            between = keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number}")
+            states = between(states)
         recurrent = _CELLS[cell](
             units,
             kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
@@ -335,7 +421,7 @@ def _build(
 
 def _seeds(seed: int | None) -> Iterator[int]:
     """Endless different seeds that follow from one; `None` draws that one, as Keras does."""
-    start = random.randrange(2**31) if seed is None else seed
+    start = random.randrange(2**31) if seed is None else int(seed)
     for number in itertools.count(1):
         yield (start * 1000 + number) % 2**31
 
@@ -345,13 +431,13 @@ def _check_choice(name: str, value: Any, choices: Any) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}")
 
 
-def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+def _check_whole(name: str, value: Any, low: int, high: int = 2**20) -> None:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or not low <= value <= high:
+        allowed = f"from {low} to {high}" if high < 2**20 else f"of at least {low}"
         raise ValueError(f"`{name}` must be a whole number {allowed}. Received: {value!r}")
 
 
 def _check_share(name: str, value: Any) -> None:
-    if not 0 <= value < 1:
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {value!r}")

@@ -6,6 +6,7 @@ operators want it.  Keras' own exporter is not used: on TensorFlow it does not s
 LSTMs and converts masks wrongly.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ def largest_difference(model: keras.Model, data: bytes, *, seed: int = 0) -> flo
         data: its serialised graph.
         seed: of the ids; lengths go from one word to forty.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before the first import
     import onnxruntime
 
     generator = np.random.default_rng(seed)

@@ -65,6 +65,8 @@ def _main(options: argparse.Namespace) -> None:
         raise DataError("--input needs --output, the file to write.")
     if options.input is None and (options.output or options.text_column):
         raise DataError("--output and --text-column go with --input. Received no --input.")
+    if options.input is None and (options.overwrite or options.skip_bad_rows):
+        raise DataError("--overwrite and --skip-bad-rows go with --input. Received no --input.")
     if options.input is not None and options.json:
         raise DataError("--json goes with texts. For a JSON file end --output in .jsonl.")
     if options.input is not None and options.texts:
@@ -85,7 +87,8 @@ def _main(options: argparse.Namespace) -> None:
             print(scoring.note, file=sys.stderr)
         if scoring.bad:
             print(f"without an answer: {scoring.bad}", file=sys.stderr)
-        print(f"{scoring.rows:,} rows written to {options.output}", file=sys.stderr)
+        rows = "1 row" if scoring.rows == 1 else f"{scoring.rows:,} rows"
+        print(f"{rows} written to {options.output}", file=sys.stderr)
         return
     for texts in [options.texts] if options.texts else _lines():
         for prediction in predictor.details(texts, neutral_band=options.neutral_band):
@@ -104,6 +107,8 @@ def _writes_utf8() -> bool:
 
 def _lines() -> Iterator[list[str]]:
     """Lines of standard input: one at a time from a terminal, in chunks from a pipe."""
+    if sys.stdin is None:
+        raise DataError("Expected texts, or lines on standard input. Received neither.")
     size = LINES
     if command_line.interactive(sys.stdin):
         print("one text per line; Ctrl-D ends", file=sys.stderr)

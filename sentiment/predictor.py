@@ -97,8 +97,10 @@ class Predictor:
     """
 
     def __init__(self, artifact: Artifact, *, threads: int | None = None):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before the first import
         import onnxruntime
 
+        self._artifact = artifact
         self.folder = artifact.folder
         self.manifest = artifact.manifest
         self.encoder = artifact.encoder
@@ -125,18 +127,22 @@ class Predictor:
                 f"{len(self.labels)} labels: {', '.join(self.labels)}."
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without the session, which is made anew."""
+        return _rebuilt, (self._artifact, self._threads)
+
     @classmethod
-    def load(cls, folder: str | Path = "default", *, threads: int | None = None) -> "Predictor":
+    def load(cls, folder: str | Path | None = None, *, threads: int | None = None) -> "Predictor":
         """Load a model folder.
 
         Args:
-            folder: its path, or `"default"` for the model that ships with the package.
+            folder: its path, or `None` for the model that ships with the package.
             threads: processor cores to use; `None` for all.
 
         Raises:
             ArtifactError: the folder is missing, not whole, changed or of another format.
         """
-        if str(folder) == "default" and not Path("default").is_dir():
+        if folder is None:
             folder = bundled("saved_models", "default")
         return cls(load_artifact(folder), threads=threads)
 
@@ -324,6 +330,10 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def load(folder: str | Path = "default", *, threads: int | None = None) -> Predictor:
+def _rebuilt(artifact: Artifact, threads: int) -> Predictor:
+    return Predictor(artifact, threads=threads)
+
+
+def load(folder: str | Path | None = None, *, threads: int | None = None) -> Predictor:
     """Load a saved model: `Predictor.load`."""
     return Predictor.load(folder, threads=threads)

@@ -496,7 +496,7 @@ class TextEncoder:
         cls,
         texts: Iterable[str],
         *,
-        num_words: int = 30_000,
+        num_words: int = 20_000,
         max_length: int = 400,
         head_share: float = 0.25,
     ) -> "TextEncoder":
@@ -519,6 +519,11 @@ class TextEncoder:
         Raises:
             TypeError: `texts` is a single string or holds something that is no string.
         """
+        if not isinstance(texts, str):  # which the tokenizer refuses
+            texts = list(texts)
+            for position, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise TypeError(f"Expected texts. Received: {text!r} at position {position}")
         head = round(self.max_length * self.head_share)
         tail = self.max_length - head
         token_ids, truncated, words, oov = [], [], [], []

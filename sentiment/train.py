@@ -29,15 +29,16 @@ SETTINGS: tuple[tuple[str, type, str], ...] = (
     ("units", int, "width of the recurrent state, of each direction (default: the builder's)"),
     ("layers", int, "recurrent layers, 1 to 4 (default: 1)"),
     ("embedding-dim", int, "width of a word's vector (default: 128)"),
+    ("word-dropout", float, "share of words left out in training (default: the builder's)"),
     ("dropout", float, "share of features dropped in training (default: the builder's)"),
     ("recurrent-dropout", float, "share of state features dropped at each step (default: 0.0)"),
     ("merge", str, "of two directions: concatenate, sum or average (default: concatenate)"),
     ("pooling", str, "of the states: last, max, mean or max+mean (default: the builder's)"),
-    ("num-words", int, "size of the vocabulary (default: 30000)"),
+    ("num-words", int, "size of the vocabulary (default: 20000)"),
     ("max-length", int, "most words read of a text; longer ones keep head and tail (default: 400)"),
     ("epochs", int, "most passes over the training texts (default: about 1,000 updates)"),
-    ("batch-size", int, "texts per update (default: 64)"),
-    ("learning-rate", float, "peak learning rate of Adam (default: 0.003)"),
+    ("batch-size", int, "texts per update (default: 32)"),
+    ("learning-rate", float, "peak learning rate of Adam (default: 0.002)"),
     ("patience", int, "epochs without improvement before stopping (default: 3)"),
     ("seed", int, "of everything random (default: 0)"),
 )
@@ -83,16 +84,22 @@ def train(
         ValueError: a setting is out of range, or the folder or checkpoint stands in the way.
     """
     checkpoint = check_out(folder, overwrite=overwrite, resume=resume)
-    classifier.fit(
-        splits.train.texts,
-        splits.train.labels,
-        validation=(splits.validation.texts, splits.validation.labels),
-        checkpoint=checkpoint,
-        resume=resume,
-        callbacks=callbacks,
-        on_epoch=on_epoch,
-        progress=progress,
-    )
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    try:
+        classifier.fit(
+            splits.train.texts,
+            splits.train.labels,
+            validation=(splits.validation.texts, splits.validation.labels),
+            checkpoint=checkpoint,
+            resume=resume,
+            callbacks=callbacks,
+            on_epoch=on_epoch,
+            progress=progress,
+        )
+    except FloatingPointError:
+        checkpoint.unlink(missing_ok=True)  # nothing there is worth going on from
+        raise
     split = "test" if len(splits.test) else "validation"
     reviews = getattr(splits, split)
     evaluation, _ = classifier.predictor_.evaluate(reviews.texts, reviews.labels)
@@ -100,6 +107,7 @@ def train(
         folder,
         overwrite=overwrite,
         source=splits.source,
+        own_test_split=splits.own_test_split,
         notes=splits.notes,
         test=splits.test,
         evaluation=evaluation,
@@ -195,7 +203,12 @@ def _main(options: argparse.Namespace) -> None:
     given = vars(options)
     if options.data is not None and options.train is not None:
         raise DataError(f"Expected either --data or --train. Received both: {options.data}")
-    source = options.data or "sample"
+    if options.train is None and (options.validation or options.test):
+        raise DataError(
+            "--validation and --test go with --train, the source of the training split. "
+            "Received no --train."
+        )
+    source = "sample" if options.data is None else options.data
     settings = {
         name: given[name]
         for name in (*(name.replace("-", "_") for name, _, _ in SETTINGS), "ema")

@@ -95,6 +95,7 @@ def random_model() -> Callable[..., RandomModel]:
             fitting={"temperature": 1.25, "max_length": max_length, "epochs": 7, "seed": 3},
             data={
                 "source": "reviews.csv",
+                "own_test_split": True,
                 "splits": {
                     "train": {
                         "texts": 1234,

@@ -51,9 +51,19 @@ def exactly(message: str) -> str:
     return f"^{re.escape(message)}$"
 
 
+def read_manifest(folder: Path) -> dict:
+    return json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+
+
+def write_manifest(folder: Path, stored: dict) -> None:
+    """With a hash that fits: what else is wrong with a manifest is found after its hash."""
+    if "sha256" in stored:
+        stored["sha256"][MANIFEST_FILE] = artifact._manifest_sha256(stored)
+    (folder / MANIFEST_FILE).write_text(json.dumps(stored), encoding="utf-8")
+
+
 def change_manifest(folder: Path, **changes) -> None:
-    path = folder / MANIFEST_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_manifest(folder, read_manifest(folder) | changes)
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -93,7 +103,7 @@ def test_a_file_is_no_folder(tmp_path):
         load_artifact(file)
 
 
-@pytest.mark.parametrize("name", [MANIFEST_FILE, *HASHED_FILES])
+@pytest.mark.parametrize("name", [MANIFEST_FILE, CARD_FILE, *HASHED_FILES])
 def test_missing_file(copy, name):
     (copy / name).unlink()
     message = (
@@ -104,9 +114,10 @@ def test_missing_file(copy, name):
         load_artifact(copy)
 
 
-def test_model_card_may_be_missing(copy):
-    (copy / CARD_FILE).unlink()
-    assert load_artifact(copy).manifest.model == "bilstm"
+def test_model_card_may_be_changed(random_model, copy):
+    """It is for people, who may add to it."""
+    (copy / CARD_FILE).write_text("mine")
+    assert load_artifact(copy).manifest == random_model().manifest
 
 
 @pytest.mark.parametrize("name", HASHED_FILES)
@@ -121,6 +132,36 @@ def test_changed_byte(copy, name, place):
     )
     with pytest.raises(ArtifactError, match=exactly(message)):
         load_artifact(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": ["positive", "negative"]},
+        {"label_values": [1.0, -1.0]},
+        {"metrics": {"accuracy": 1.0}},
+        {"model": "lstm"},
+        {"colour": "blue"},
+        {"sha256": {name: "0" * 64 for name in (MANIFEST_FILE, *HASHED_FILES)}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_changed_manifest(copy, changes):
+    """No label can change its place unnoticed."""
+    path = copy / MANIFEST_FILE
+    path.write_text(json.dumps(read_manifest(copy) | changes))
+    message = (
+        f"{path} was changed since it was written (its SHA-256 is not the one it holds). "
+        "Copy the folder again, or train the model again."
+    )
+    with pytest.raises(ArtifactError, match=exactly(message)):
+        load_artifact(copy)
+
+
+def test_layout_and_order_of_the_manifest_do_not_matter(random_model, copy):
+    stored = dict(reversed(read_manifest(copy).items()))
+    (copy / MANIFEST_FILE).write_text(json.dumps(stored, indent=7))
+    assert load_artifact(copy).manifest == random_model().manifest
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, "1", None])
@@ -157,10 +198,18 @@ def test_garbage_manifest(copy, content):
 
 @pytest.mark.parametrize("change", ["sha256", "labels", "label_values", "fitting", "model"])
 def test_manifest_without_a_key(copy, change):
-    stored = json.loads((copy / MANIFEST_FILE).read_text())
+    stored = read_manifest(copy)
     del stored[change]
-    (copy / MANIFEST_FILE).write_text(json.dumps(stored))
+    write_manifest(copy, stored)
     with pytest.raises(ArtifactError, match=f"is not a manifest: .*{change}"):
+        load_artifact(copy)
+
+
+def test_manifest_without_its_own_hash(copy):
+    stored = read_manifest(copy)
+    del stored["sha256"][MANIFEST_FILE]
+    (copy / MANIFEST_FILE).write_text(json.dumps(stored))
+    with pytest.raises(ArtifactError, match=f"is not a manifest: .*{MANIFEST_FILE}"):
         load_artifact(copy)
 
 
@@ -234,13 +283,15 @@ def test_overwrite_replaces_the_whole_model(random_model, copy):
     assert {path.name for path in copy.iterdir()} == ALL_FILES
 
 
-def test_overwrite_is_no_leave_to_remove_other_folders(random_model, tmp_path):
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_other_folders_are_refused(random_model, tmp_path, overwrite):
+    """Overwrite is no leave to remove them, so it is not advised either."""
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter1.txt").write_text("ten years of work")
-    message = f"{folder} exists and is not a model folder; it is left alone."
+    message = f"{folder} exists and is not a model folder. Choose another name."
     with pytest.raises(ArtifactError, match=exactly(message)):
-        random_model().save(folder, overwrite=True)
+        random_model().save(folder, overwrite=overwrite)
     assert contents(folder) == {"chapter1.txt": b"ten years of work"}
 
 
@@ -284,6 +335,16 @@ def test_manifest_that_is_not_json_leaves_everything_as_it_was(random_model, cop
     with pytest.raises(ValueError, match="not JSON compliant"):
         broken.save(copy, overwrite=True)
     assert contents(copy.parent) == before
+
+
+def test_numbers_of_numpy_become_those_of_python(random_model, tmp_path):
+    """A grid search gives them as settings; JSON knows none."""
+    settings = {"units": np.int64(6), "dropout": np.float32(0.5), "layers": np.int8(1)}
+    manifest = dataclasses.replace(random_model().manifest, settings=settings)
+    folder = dataclasses.replace(random_model(), manifest=manifest).save(tmp_path / "model")
+    found = load_artifact(folder).manifest.settings
+    assert found == {"units": 6, "dropout": 0.5, "layers": 1}
+    assert [type(value) for value in found.values()] == [int, float, int]
 
 
 def test_failing_move_brings_the_old_model_back(random_model, copy, monkeypatch):
@@ -396,7 +457,7 @@ def card(random_model, tmp_path, monkeypatch) -> str:
     "expected",
     [
         "# mine\n",
-        "`bilstm` network that labels English texts: negative, positive.",
+        "`bilstm` network that labels texts: negative, positive.",
         "temperature 1.250",
         "The score is the mean of -1 (negative), +1 (positive) under these probabilities.",
         # use
@@ -453,11 +514,13 @@ def test_model_card_quotes_paths(random_model, tmp_path):
     assert f"--model-dir '{tmp_path / 'my model'}' --data 'my reviews.csv'\n" in card
 
 
-def test_model_card_of_texts_in_memory_shows_no_command_that_fails(random_model, tmp_path):
+@pytest.mark.parametrize("source", [artifact.IN_MEMORY, "reviews.csv"])
+def test_model_card_shows_no_command_that_measures_other_texts(random_model, tmp_path, source):
+    """Where the source has no test split of its own, it has the training texts too."""
     manifest = random_model().manifest
-    source = {"source": artifact.IN_MEMORY}
-    card = model_card(dataclasses.replace(manifest, data=manifest.data | source), tmp_path)
-    assert f"Source: `{artifact.IN_MEMORY}`." in card
+    changes = {"source": source, "own_test_split": False}
+    card = model_card(dataclasses.replace(manifest, data=manifest.data | changes), tmp_path)
+    assert f"Source: `{source}`." in card
     assert "sentiment.predict" in card
     assert "sentiment.evaluate" not in card
 

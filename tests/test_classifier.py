@@ -1,6 +1,8 @@
 """`SentimentClassifier` is a scikit-learn estimator."""
 
+import copy
 import dataclasses
+import pickle
 import re
 
 import numpy as np
@@ -109,6 +111,16 @@ def test_cross_val_score_of_str_labels_and_probabilities():
         small(), np.array(TEXTS), labels, cv=2, scoring="roc_auc", error_score="raise"
     )
     assert scores.mean() > 0.8
+
+
+@pytest.mark.slow
+def test_grid_search_over_an_array(tmp_path):
+    grid = {"units": np.array([8, 12]), "dropout": np.array([0.0, 0.25], "float32")}
+    search = GridSearchCV(SentimentClassifier(**ONE_EPOCH), grid, cv=2, error_score="raise")
+    search.fit(TEXTS, IS_GOOD)
+    search.best_estimator_.save(tmp_path / "best")
+    settings = load_artifact(tmp_path / "best").manifest.settings
+    assert {name: settings[name] for name in grid} == search.best_params_
 
 
 @pytest.mark.slow
@@ -330,23 +342,34 @@ def test_one_str_is_refused(fitted):
     [
         ({"model": "transformer"}, "`model` must be one of rnn, lstm, gru, bilstm, bigru. Rec"),
         ({"merge": "sum"}, "Model 'gru' has no setting 'merge'; it has: embedding_dim, units, "),
-        ({"units": 0}, "`units` must be a whole number at least 1. Received: 0"),
-        ({"units": 2.5}, "`units` must be a whole number at least 1. Received: 2.5"),
+        ({"units": 0}, "`units` must be a whole number from 1 to 8192. Received: 0"),
+        ({"units": 2.5}, "`units` must be a whole number from 1 to 8192. Received: 2.5"),
         ({"layers": 5}, "`layers` must be a whole number from 1 to 4. Received: 5"),
         ({"dropout": 1.5}, "`dropout` must be at least 0 and below 1. Received: 1.5"),
         ({"recurrent_dropout": -0.1}, "`recurrent_dropout` must be at least 0 and below 1. Re"),
         ({"pooling": "min"}, "`pooling` must be one of last, max, mean, max+mean. Received: 'm"),
-        ({"num_words": 2}, "`num_words` must be at least 3. Received: 2"),
-        ({"max_length": 0}, "`max_length` must be at least 1. Received: 0"),
+        ({"num_words": 2}, "`num_words` must be a whole number of at least 3. Received: 2"),
+        ({"max_length": 0}, "`max_length` must be a whole number of at least 1. Received: 0"),
         ({"head_share": 1.1}, "`head_share` must be within 0…1. Received: 1.1"),
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1. Received: 0"),
         ({"epochs": -3}, "`epochs` must be a whole number of at least 1. Received: -3"),
         ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1. Received: 0"),
-        ({"learning_rate": 0.0}, "`learning_rate` must be above 0. Received: 0.0"),
-        ({"learning_rate": float("nan")}, "`learning_rate` must be above 0. Received: nan"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be a number above 0. Received: 0.0"),
+        (
+            {"learning_rate": float("nan")},
+            "`learning_rate` must be a number above 0. Received: nan",
+        ),
         ({"ema": 1.0}, "`ema` must be None or between 0 and 1. Received: 1.0"),
         ({"class_weight": "even"}, '`class_weight` must be None or "balanced". Received: \'even'),
-        ({"seed": -1}, "`seed` must be a whole number of at least 0. Received: -1"),
+        ({"seed": -1}, "`seed` must be a whole number from 0 to 2³² − 1. Received: -1"),
+        ({"seed": 2**32}, "`seed` must be a whole number from 0 to 2³² − 1. Received: 4294967296"),
+        ({"units": 10**9}, "`units` must be a whole number from 1 to 8192. Received: 1000000000"),
+        ({"embedding_dim": 8193}, "`embedding_dim` must be a whole number from 1 to 8192. Recei"),
+        ({"learning_rate": "0.1"}, "`learning_rate` must be a number above 0. Received: '0.1'"),
+        ({"head_share": "all"}, "`head_share` must be within 0…1. Received: 'all'"),
+        ({"dropout": "0.1"}, "`dropout` must be at least 0 and below 1. Received: '0.1'"),
+        ({"warmup": "0.1"}, "`warmup` must be at least 0 and below 1. Received: '0.1'"),
+        ({"ema": "0.1"}, "`ema` must be None or between 0 and 1. Received: '0.1'"),
     ],
 )
 def test_wrong_settings(settings, message):
@@ -354,7 +377,48 @@ def test_wrong_settings(settings, message):
         small(**settings).fit(TEXTS, IS_GOOD)
 
 
+WHOLE = ("units", "layers", "embedding_dim", "num_words", "max_length", "epochs", "batch_size",
+         "patience", "seed")  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [True, np.True_])
+@pytest.mark.parametrize("name", WHOLE)
+def test_truth_is_no_number(name, value):
+    with pytest.raises(ValueError, match=f"^`{name}` must be a whole number .*Received: .*True"):
+        small(**{name: value}).fit(TEXTS, IS_GOOD)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    """`np.arange` and `np.linspace` make the grids of a search."""
+    shares = {"dropout": 0.25, "recurrent_dropout": 0.125, "head_share": 0.5, "warmup": 0.25}
+    shares |= {"learning_rate": 0.0625, "clip_norm": 0.5, "ema": 0.75}
+    wholes = {"units": 3, "layers": 2, "embedding_dim": 5, "num_words": 12, "max_length": 6}
+    wholes |= {"epochs": 2, "batch_size": 8, "patience": 2, "seed": 7}
+    numpy = {name: np.float32(value) for name, value in shares.items()}
+    numpy |= {name: np.int64(value) for name, value in wholes.items()}
+    first = SentimentClassifier("rnn", **shares, **wholes).fit(TEXTS, IS_GOOD)
+    second = SentimentClassifier("rnn", **numpy).fit(TEXTS, IS_GOOD)
+    assert (first.predict_proba(TEXTS) == second.predict_proba(TEXTS)).all()
+    first.save(tmp_path / "first")
+    second.save(tmp_path / "second")
+    for name in ("settings", "data"):
+        manifests = [load_artifact(tmp_path / f).manifest for f in ("first", "second")]
+        assert getattr(manifests[0], name) == getattr(manifests[1], name)
+    assert SentimentClassifier.load(tmp_path / "second").get_params()["units"] == 3
+
+
 # ----------------------------------------------------------------------------------------- storing
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_copies_of_a_fitted_one_answer_alike(fitted, tmp_path, duplicate):
+    other = duplicate(fitted)
+    assert other.get_params() == fitted.get_params()
+    assert other.classes_.tolist() == fitted.classes_.tolist()
+    assert (other.predict_proba(TEXTS) == fitted.predict_proba(TEXTS)).all()
+    other.save(tmp_path / "copy")
+    loaded = sentiment.load(tmp_path / "copy")
+    assert (loaded.predict_proba(TEXTS) == fitted.predict_proba(TEXTS)).all()
 
 
 def test_save_and_load(fitted, tmp_path):

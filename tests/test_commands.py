@@ -431,8 +431,7 @@ def test_tensorboard_that_is_not_installed(refused, reviews):
         "train", "--data", reviews, "--out", "a", "--tensorboard", "board", *ONE_EPOCH
     )
     assert message == (
-        "this needs the package tensorboard: pip install 'sentiment[tensorboard]' "
-        "(in a clone: pip install -e '.[tensorboard]')"
+        "this needs the package tensorboard: in the checkout, pip install -e '.[tensorboard]'"
     )
 
 
@@ -608,6 +607,16 @@ def test_existing_plots_are_refused(refused, model, noisy, tmp_path):
     )
 
 
+def test_other_pictures_are_left_alone(call, model, noisy, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "holiday.png").write_bytes(b"mine")
+    status, *_ = call("evaluate", "--model-dir", model, "--data", noisy, "--plots", folder)
+    assert status == 0
+    assert (folder / "holiday.png").read_bytes() == b"mine"
+    assert {path.name for path in folder.iterdir()} == {"holiday.png", *evaluate.PLOT_FILES}
+
+
 def test_plots_of_three_labels_have_no_roc(random_model, call, tmp_path):
     folder = random_model(("negative", "neutral", "positive")).save(tmp_path / "three")
     table = [{"text": f"word{i}", "label": ("negative", "neutral", "positive")[i % 3]}
@@ -644,6 +653,13 @@ def test_split_that_is_not_there(refused, model, reviews, tmp_path):
     path = write_csv(tmp_path / "a.csv", table)
     message = refused("evaluate", "--model-dir", model, "--data", path)
     assert message == "There is no test split. Choose with --split: train, validation, all."
+
+
+def test_evaluate_needs_data(refused, model):
+    """A model is not measured on the sample reviews by chance."""
+    assert refused("evaluate", "--model-dir", model) == (
+        "the following arguments are required: --data (--help lists all options)"
+    )
 
 
 def test_unseen_label(refused, call, model, tmp_path):
@@ -745,6 +761,16 @@ def test_predict_more_lines_than_are_held(call, model, monkeypatch):
 
 def test_predict_nothing(call, model):
     assert call("predict", "--model-dir", model, stdin=b"") == (0, "", "")
+
+
+def test_closed_standard_input(model):
+    command = f"{shlex.quote(sys.executable)} -m sentiment.predict --model-dir {model} <&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "python -m sentiment.predict: error: Expected texts, or lines on standard input. Received "
+        "neither.\n"
+    )
 
 
 def test_byte_order_mark_is_no_part_of_the_text(call, model):
@@ -910,6 +936,26 @@ def test_predict_file(call, model, tmp_path, source, target):
     assert {p.name for p in tmp_path.iterdir()} == {path.name, out.name}
 
 
+def test_predict_file_of_one_row(call, model, tmp_path):
+    path = write_table(tmp_path / "in.csv", TABLE[:1])
+    _, _, err = call("predict", "--model-dir", model, "--input", path, "--output", "o.csv")
+    assert err.splitlines()[-1] == "1 row written to o.csv"
+
+
+@pytest.mark.parametrize("target", ["csv", "tsv", "jsonl", "parquet"])
+def test_predict_file_keeps_the_keys_of_all_lines(call, model, tmp_path, target):
+    table = [{"review": "good", "a": "1"}, {"b": "2", "review": "awful"}, {"review": "x", "a": "3"}]
+    path = write_jsonl(tmp_path / "in.jsonl", table)
+    out = tmp_path / f"out.{target}"
+    assert call("predict", "--model-dir", model, "--input", path, "--output", out)[0] == 0
+    result = read_table(out)
+    if target != "jsonl":
+        assert list(result[0]) == ["review", "a", "b", *ADDED]
+    for given, row in zip(table, result, strict=True):
+        kept = {name: row.get(name) for name in ("review", "a", "b")}
+        assert {name: value for name, value in kept.items() if value} == given
+
+
 def test_predict_file_of_many_chunks(call, model, tmp_path, monkeypatch):
     """Every answer stands beside its own text, wherever the chunks are cut."""
     from sentiment import scoring
@@ -1062,7 +1108,8 @@ BAD_FILES = {
     "JSONL": (
         "a.jsonl",
         csv_text('{"review": "good", "sentiment": "positive"}', '{"review": bad}'),
-        ": 1 bad row: row 2 (not JSON (Expecting value",
+        ": 1 bad row: row 2 (not JSON: Expecting value at column 12). Mend them, or leave them out "
+        "with --skip-bad-rows.",
         True,
     ),
     "blank texts": (
@@ -1112,6 +1159,13 @@ BAD_FILES = {
         "one with --label-column.",
         False,
     ),
+    "semicolons": (
+        "a.csv",
+        csv_text("review;sentiment", "good;positive"),
+        " has one column only: 'review;sentiment'. Its fields seem to be separated by semicolons "
+        "or tabs. Expected commas, or tabs in a .tsv file.",
+        True,
+    ),
     "not gzipped": ("a.csv.gz", ENOUGH, " cannot be read: Not a gzipped file (b're')", True),
     "no Parquet": ("a.parquet", b"PAR1" + b"x" * 99, " is not a readable Parquet file: ", True),
 }
@@ -1135,7 +1189,7 @@ def test_bad_file(refused, model, tmp_path, command, case):
     path = tmp_path / name
     path.write_bytes(content)
     found = refused_in_all(refused, command, path, model)
-    if case in ("no Parquet", "JSONL"):  # the rest is said by other libraries
+    if case == "no Parquet":  # the rest is said by another library
         assert found.startswith(f"{path}{message}")
     else:
         assert found == f"{path}{message}"
@@ -1203,8 +1257,39 @@ def test_label_that_training_lacks(refused, tmp_path, split):
 
 
 def test_validation_without_train(refused, reviews):
-    message = refused("train", "--validation", reviews, "--out", "new", *ONE_EPOCH)
-    assert message == "--validation and --test go with --train. Received no --train."
+    for option in ("--validation", "--test"):
+        message = refused("train", option, reviews, "--out", "new", *ONE_EPOCH)
+        assert message == (
+            "--validation and --test go with --train, the source of the training split. Received "
+            "no --train."
+        )
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_empty_name_of_a_source(refused, model, command):
+    """`--data "$UNSET"` is not `--data sample`."""
+    rest = ["--out", "new", *ONE_EPOCH] if command == "train" else ["--model-dir", model]
+    assert refused(command, "--data", "", *rest) == (
+        "Expected a source: `sample`, `imdb`, or a path. Received an empty name."
+    )
+
+
+def test_train_source_without_that_split(refused, tmp_path):
+    table = [row | {"split": "test"} for row in rows()]
+    path = write_csv(tmp_path / "a.csv", table)
+    assert refused("train", "--train", path, "--out", "new", *ONE_EPOCH) == (
+        f"{path} has no train split, only: test. Expected a source with one, or without splits, "
+        "for --train."
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_columns_of_a_folder(refused, model, tmp_path, command):
+    folder = by_folder(tmp_path / "source", rows())
+    rest = ["--out", "new", *ONE_EPOCH] if command == "train" else ["--model-dir", model]
+    assert refused(command, "--data", folder, "--text-column", "review", *rest) == (
+        f"--text-column and --label-column go with a file of rows. Received: {folder}"
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
@@ -1238,9 +1323,12 @@ def test_damaged_model(refused, model, reviews, tmp_path, command, damage):
             f"again, or install the version that wrote it: {sentiment.__version__}."
         )
     else:
-        changed = json.loads(manifest.read_text()) | {"labels": ["a", "b", "c"]}
+        changed = json.loads(manifest.read_text()) | {"labels": ["positive", "negative"]}
         manifest.write_text(json.dumps(changed))
-        expected = f"{folder}: the network has 2 outputs, but the manifest names 3 labels: a, b, c."
+        expected = (
+            f"{manifest} was changed since it was written (its SHA-256 is not the one it holds). "
+            "Copy the folder again, or train the model again."
+        )
     arguments = ["--data", reviews] if command == "evaluate" else ["a text"]
     assert refused(command, "--model-dir", folder, *arguments) == expected
     if command == "predict":
@@ -1257,7 +1345,8 @@ WRONG_SETTINGS = [
     (["--merge", "product"], "`merge` must be one of concatenate, sum, average. Received: "
                              "'product'"),
     (["--pooling", "min"], "`pooling` must be one of last, max, mean, max+mean. Received: 'min'"),
-    (["--units", "0"], "`units` must be a whole number at least 1. Received: 0"),
+    (["--units", "0"], "`units` must be a whole number from 1 to 8192. Received: 0"),
+    (["--units", "1000000"], "`units` must be a whole number from 1 to 8192. Received: 1000000"),
     (["--layers", "5"], "`layers` must be a whole number from 1 to 4. Received: 5"),
     (["--epochs", "-1"], "`epochs` must be a whole number of at least 1. Received: -1"),
     (["--epochs", "0"], "`epochs` must be a whole number of at least 1. Received: 0"),
@@ -1267,12 +1356,14 @@ WRONG_SETTINGS = [
     (["--dropout", "nan"], "`dropout` must be at least 0 and below 1. Received: nan"),
     (["--recurrent-dropout", "-1"], "`recurrent_dropout` must be at least 0 and below 1. Received: "
                                     "-1.0"),
-    (["--learning-rate", "0"], "`learning_rate` must be above 0. Received: 0.0"),
-    (["--learning-rate", "inf"], "`learning_rate` must be above 0. Received: inf"),
+    (["--learning-rate", "0"], "`learning_rate` must be a number above 0. Received: 0.0"),
+    (["--learning-rate", "inf"], "`learning_rate` must be a number above 0. Received: inf"),
     (["--ema", "1"], "`ema` must be None or between 0 and 1. Received: 1.0"),
-    (["--num-words", "1"], "`num_words` must be at least 3. Received: 1"),
-    (["--max-length", "0"], "`max_length` must be at least 1. Received: 0"),
-    (["--seed", "-1"], "`seed` must be a whole number of at least 0. Received: -1"),
+    (["--num-words", "1"], "`num_words` must be a whole number of at least 3. Received: 1"),
+    (["--max-length", "0"], "`max_length` must be a whole number of at least 1. Received: 0"),
+    (["--seed", "-1"], "`seed` must be a whole number from 0 to 2³² − 1. Received: -1"),
+    (["--seed", "4294967296"], "`seed` must be a whole number from 0 to 2³² − 1. Received: "
+                               "4294967296"),
     (["--units", "many"], "argument --units: invalid int value: 'many' (--help lists all options)"),
     (["--units", "1.5"], "argument --units: invalid int value: '1.5' (--help lists all options)"),
     (["--ema", "some"], "argument --ema: expected a number or none. Received: 'some' (--help lists "
@@ -1297,7 +1388,8 @@ def test_wrong_setting_in_a_new_process(reviews, tmp_path):
     done = process("sentiment.train", "--data", reviews, "--out", tmp_path / "new", "--units", "0")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == (
-        "python -m sentiment.train: error: `units` must be a whole number at least 1. Received: 0\n"
+        "python -m sentiment.train: error: `units` must be a whole number from 1 to 8192. "
+        "Received: 0\n"
     )
 
 
@@ -1312,8 +1404,9 @@ def test_existing_model_is_refused(refused, model, reviews):
 def test_overwrite_of_a_folder_that_is_no_model(refused, reviews, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("x")
-    found = refused("train", "--data", reviews, "--out", "thesis", "--overwrite", *ONE_EPOCH)
-    assert found == "thesis exists and is not a model folder; it is left alone."
+    for options in ([], ["--overwrite"]):
+        found = refused("train", "--data", reviews, "--out", "thesis", *options, *ONE_EPOCH)
+        assert found == "thesis exists and is not a model folder. Choose another name."
 
 
 def test_overwrite_of_a_model(call, model, reviews, tmp_path):
@@ -1348,6 +1441,35 @@ def test_left_checkpoint_is_refused(refused, reviews, tmp_path):
         f"{tmp_path / 'new.checkpoint.npz'} is left from a run that did not end. Add --resume to "
         "go on, or --overwrite to start again."
     )
+
+
+def test_overwrite_removes_a_left_checkpoint_at_once(call, reviews, tmp_path, monkeypatch):
+    """Else Ctrl-C in the first epoch would advise to go on with the epochs of another run."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    (tmp_path / "new.checkpoint.npz").write_bytes(b"x")
+    monkeypatch.setattr(SentimentClassifier, "fit", interrupted)
+    status, _, err = call("train", "--data", reviews, "--out", "new", "--overwrite", *ONE_EPOCH)
+    assert status == 130
+    assert err == (
+        "python -m sentiment.train: interrupted. No epoch was finished; nothing was written.\n"
+    )
+    assert listing(tmp_path) == {}
+
+
+def test_training_that_diverges(call, reviews, tmp_path):
+    status, _, err = call(
+        "train", "--data", reviews, "--out", "new", *TINY, "--learning-rate", "1e30"
+    )
+    assert status == 2
+    assert re.fullmatch(
+        r"python -m sentiment\.train: error: The (training loss|validation loss|largest weight) "
+        r"became \S+ in epoch \d; try a lower learning rate\.\n",
+        err,
+    )
+    assert listing(tmp_path) == {}
 
 
 def test_existing_output_is_refused(refused, call, model, reviews, tmp_path):
@@ -1400,7 +1522,9 @@ def test_clash_in_a_later_line(refused, model, tmp_path):
     """Lines of a JSONL file have keys of their own."""
     path = write_jsonl(tmp_path / "a.jsonl", [{"review": "x"}, {"review": "y", "p_positive": 1}])
     found = refused("predict", "--model-dir", model, "--input", path, "--output", "o.jsonl")
-    assert found.startswith(f"{path}: 1 bad row: row 2 (has a value named like a column of the res")
+    assert found == (
+        f"{path} already has a column 'p_positive', which the result needs. Rename it first."
+    )
 
 
 @pytest.mark.parametrize(
@@ -1410,6 +1534,10 @@ def test_clash_in_a_later_line(refused, model, tmp_path):
         (["--output", "o.csv"], "--output and --text-column go with --input. Received no --input."),
         (["--text-column", "x", "t"], "--output and --text-column go with --input. Received no "
                                       "--input."),
+        (["--overwrite", "t"], "--overwrite and --skip-bad-rows go with --input. Received no "
+                               "--input."),
+        (["--skip-bad-rows", "t"], "--overwrite and --skip-bad-rows go with --input. Received no "
+                                   "--input."),
         (["--input", "a.csv", "--output", "o.csv", "t"], "Expected either --input or texts. "
                                                          "Received both: 't'"),
     ],
@@ -1525,9 +1653,9 @@ def test_overwritten_file_stays_when_scoring_fails(call, model, reviews, tmp_pat
 
 
 def test_evaluate_sample_reviews(call, random_model, tmp_path):
-    """By default evaluation is on the test split of the bundled reviews."""
+    """Of the bundled reviews, evaluation is on their test split."""
     folder = random_model(("negative", "neutral", "positive")).save(tmp_path / "three")
-    status, out, err = call("evaluate", "--model-dir", folder, "--json")
+    status, out, err = call("evaluate", "--model-dir", folder, "--data", "sample", "--json")
     assert (status, err) == (0, "")
     splits, _ = load_reviews("sample")
     assert json.loads(out)["n"] == len(splits["test"])

@@ -30,7 +30,7 @@ from sentiment.data import (
     load_reviews,
     load_splits,
     order_labels,
-    replaced_by,
+    partial_path,
     separate,
     table_format,
     text_problem,
@@ -207,6 +207,35 @@ def test_no_usual_column(write, columns, kind):
 def test_no_columns_at_all(tmp_path):
     with refused("r.csv has no column 'a'. Its columns: none."):
         find_column((), "a", (), "text", tmp_path.relative_to(tmp_path) / "r.csv")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_are_hinted_at(write, mark):
+    path = write("r.csv", f"text{mark}label\ngood{mark}1\n")
+    message = (
+        f"PATH has one column only: {f'text{mark}label'!r}. Its fields seem to be separated by "
+        "semicolons or tabs. Expected commas, or tabs in a .tsv file."
+    )
+    with refused(message, path):
+        load_reviews(path)
+
+
+def test_columns_of_jsonl_are_the_keys_of_all_lines(write):
+    lines = ['{"id": 1, "text": "a"}', "{no", "", '{"label": "x", "text": "b"}', '{"more": null}']
+    path = write("r.jsonl", "\n".join(lines))
+    assert Table(path).columns == ("id", "text", "label", "more")
+    parts, _ = load_reviews(write("s.jsonl", "\n".join(lines)), skip_bad_rows=True)
+    assert parts == {"all": Reviews(["b"], ["x"])}
+
+
+def test_jsonl_without_any_key(write):
+    path = write("r.jsonl", "{}\n{}\n")
+    message = (
+        "PATH has no column with a usual name for the text. Its columns: none. "
+        "Name one with --text-column."
+    )
+    with refused(message, path):
+        load_reviews(path)
 
 
 def test_repeated_column(write):
@@ -402,11 +431,12 @@ def test_bad_rows_of_jsonl(write):
     path = write("r.jsonl", "\n".join(lines))
     with pytest.raises(DataError) as error:
         load_reviews(path)
-    start = f"{path}: 7 bad rows: row 2 (not JSON (Expecting property name enclosed in"
+    start = f"{path}: 7 bad rows: row 2 (not JSON: Expecting property name enclosed in"
     assert str(error.value).startswith(start)
     for reason in (
-        "row 3 (not a JSON object but list), row 5 (missing text), row 6 (text is int), "
-        "row 7 (missing label), row 8 (missing text), row 9 (not JSON (Exceeds the limit",
+        " at column 2), row 3 (not a JSON object but list), row 5 (missing text), ",
+        "row 5 (missing text), row 6 (text is int), "
+        "row 7 (missing label), row 8 (missing text), row 9 (not JSON: Exceeds the limit",
         MEND,
     ):
         assert reason in str(error.value)
@@ -439,12 +469,21 @@ def test_one_bad_row(tmp_path):
         bad.refuse()
 
 
+def test_what_is_wrong_with_json(write):
+    path = write("r.jsonl", '{"text": "a", "label": 1}\n{"text": "b" "label": 2}\n')
+    check_bad_rows(
+        path,
+        "1 bad row: row 2 (not JSON: Expecting ',' delimiter at column 14)",
+        Reviews(["a"], ["1"]),
+    )
+
+
 def test_nothing_but_bad_rows(write):
     path = write("r.csv", "text,label\n,x\n")
     with refused("PATH has no usable rows.", path):
         load_reviews(path, skip_bad_rows=True)
     path = write("r.jsonl", "\n\n{no\n[]\n")
-    message = rf"^{re.escape(str(path))} has no line that can be read; line 3: not JSON \(Expecting"
+    message = rf"^{re.escape(str(path))} has no line that can be read; line 3: not JSON: Expecting"
     with pytest.raises(DataError, match=message):
         load_reviews(path, skip_bad_rows=True)
 
@@ -546,6 +585,29 @@ def test_wrong_folders(tmp_path, kind):
     assert load_reviews(path, skip_bad_rows=True) == (expected, (f"left out: {path}: {bad}",))
 
 
+@pytest.mark.parametrize("option", ["text_column", "label_column"])
+def test_columns_go_with_tables(tmp_path, write, monkeypatch, option):
+    folder = make_folder(tmp_path / "corpus", TREE)
+    for source in (folder, make_archive(tmp_path / "a.tar.gz", TREE), "sample", "imdb"):
+        message = f"--text-column and --label-column go with a file of rows. Received: {source}"
+        with refused(message):
+            load_reviews(source, **{option: "text"})
+    write("sample", "a file of that name")  # which is not meant
+    monkeypatch.chdir(tmp_path)
+    with refused("--text-column and --label-column go with a file of rows. Received: sample"):
+        load_reviews("sample", **{option: "text"})
+
+
+def test_empty_name(tmp_path, monkeypatch):
+    """`--data "$UNSET"`: the current folder is not meant."""
+    make_folder(tmp_path, TREE)
+    monkeypatch.chdir(tmp_path)
+    message = "Expected a source: `sample`, `imdb`, or a path. Received an empty name."
+    for options in ({"source": ""}, {"train": ""}, {"train": tmp_path, "test": ""}):
+        with refused(message):
+            load_splits(**options)
+
+
 def test_broken_archive(write, tmp_path):
     path = write("r.tar", b"no archive" * 100)
     with pytest.raises(DataError, match=r"r\.tar is not a readable archive: "):
@@ -597,11 +659,60 @@ def test_splits_of_the_source_are_kept(write):
         Reviews(["a", "b"], ["x", "y"]),
         Reviews(["c"], ["x"]),
         Reviews(["d"], ["y"]),
-        (
+        own_test_split=True,
+        notes=(
             "text column of r.csv: 'text' (guessed by its name)",
             "label column of r.csv: 'label' (guessed by its name)",
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "own"),
+    [(("train", "dev", "test"), True), (("train", "test"), True), (("train", "dev"), False)],
+)
+def test_own_test_split(write, names, own):
+    """The texts that were measured on are found again only if the source says which they are."""
+    rows = [f"{row},{name}" for i, name in enumerate(names)
+            for row in rows_of({"x": 9, "y": 9}, 100 * i).splitlines()]  # fmt: skip
+    path = write("r.csv", "\n".join(["text,label,split", *rows]))
+    assert load_splits(path).own_test_split is own
+
+
+def test_own_test_split_is_that_of_one_source(write):
+    path = write("r.csv", "text,label\n" + rows_of({"a": 20, "b": 20}))
+    splits = load_splits(path)
+    assert len(splits.test) == 4
+    assert not splits.own_test_split
+    test = write("test.csv", "text,label\nnew,a\n")
+    assert not load_splits(train=path, test=test).own_test_split
+
+
+def test_files_with_splits_of_their_own(write):
+    """Of a source for training, the test texts are not learned; and so on."""
+    names = ("train", "dev", "test")
+    whole, other = (
+        write(f"{i}.csv", "text,label,split\n" + "".join(
+            f"{i} {name} {label},{label},{name}\n" for name in names for label in "ab"))
+        for i in range(2)
+    )  # fmt: skip
+    splits = load_splits(train=whole, validation=other, test=other)
+    assert splits.train == Reviews(["0 train a", "0 train b"], ["a", "b"])
+    assert splits.validation == Reviews(["1 dev a", "1 dev b"], ["a", "b"])
+    assert splits.test == Reviews(["1 test a", "1 test b"], ["a", "b"])
+    alone = write("alone.csv", "text,label,split\na,a,dev\nb,b,test\n")
+    learned = write("learned.csv", "text,label,split\na,a,train\nb,b,train\n")
+    for split, path, held in [
+        ("train", alone, "validation, test"),
+        ("validation", learned, "train"),
+        ("test", learned, "train"),
+    ]:
+        message = (
+            f"PATH has no {split} split, only: {held}. Expected a source with one, or without "
+            f"splits, for --{split}."
+        )
+        with refused(message, path):
+            load_splits(**{"train": whole, split: path})
 
 
 COUNTS = {"a": 120, "b": 60, "c": 20}
@@ -777,6 +888,23 @@ def test_hash_of_reviews():
 
 
 @pytest.mark.parametrize(
+    ("written", "label"),
+    [("4", "4"), ("4.0", "4"), ('"4.0"', "4"), ('" 4.00 "', "4"), ("-1.0", "-1"), ("10.0", "10"),
+     ("4.5", "4.5"), ("100", "100"), ('"1.0.0"', "1.0.0"), ('"x.0"', "x.0"), ("true", "True")],
+)  # fmt: skip
+def test_numbers_as_labels(write, written, label):
+    """4, 4.0 and "4.0" are one label: pandas writes whole numbers as floats if one is missing."""
+    path = write("r.jsonl", f'{{"text": "a", "label": {written}}}\n')
+    assert load_reviews(path)[0] == {"all": Reviews(["a"], [label])}
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", " NAN ", ""])
+def test_missing_labels(write, label):
+    path = write("r.csv", f"text,label\na,x\nb,{label}\n")
+    check_bad_rows(path, "1 bad row: row 3 (missing label)", Reviews(["a"], ["x"]))
+
+
+@pytest.mark.parametrize(
     ("labels", "order", "values"),
     [
         (["positive", "negative"], ["negative", "positive"], (-1, 1)),
@@ -873,7 +1001,7 @@ def test_disk_that_is_full_at_the_end_leaves_nothing(tmp_path):
 
 
 def test_hidden_name_beside_the_file(tmp_path):
-    assert replaced_by(tmp_path / "out.csv") == tmp_path / ".out.csv.part"
+    assert partial_path(tmp_path / "out.csv") == tmp_path / ".out.csv.part"
 
 
 def test_text_of_the_files(tmp_path):

@@ -454,7 +454,7 @@ OTHERS = {
     "a validation label": (network, changed(3, 1), {}),
     "fewer texts": (network, (*task(39), *data()[2:]), {}),
     "epochs": (network, data(), {"epochs": 2}),
-    "batch_size": (network, data(), {"batch_size": 32}),
+    "batch_size": (network, data(), {"batch_size": 24}),
     "learning_rate": (network, data(), {"learning_rate": 0.001}),
     "warmup": (network, data(), {"warmup": 0.2}),
     "clip_norm": (network, data(), {"clip_norm": 2.0}),
@@ -484,6 +484,14 @@ def test_resume_with_other_data_or_settings(other, checkpoint, tmp_path):
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert path.read_bytes() == checkpoint
+
+
+def test_resume_with_numbers_of_numpy(checkpoint, tmp_path):
+    """They are the same settings."""
+    path = tmp_path / "run.npz"
+    path.write_bytes(checkpoint)
+    settings = {"epochs": np.int64(1), "seed": np.int64(0), "warmup": np.float64(0.1)}
+    fit_model(network(), *data(), **settings, checkpoint=path, resume=True)
 
 
 def test_resume_with_the_same_data_and_settings(checkpoint, tmp_path):
@@ -590,7 +598,26 @@ def test_last_update_that_breaks_the_network(tmp_path):
     model.train_on_batch = train_on_batch
     message = "The validation loss became nan in epoch 1; try a lower learning rate."
     with pytest.raises(FloatingPointError, match=f"^{re.escape(message)}$"):
-        fit_model(model, *data(), epochs=1, checkpoint=tmp_path / "run.npz")
+        fit_model(model, *data(), epochs=1, batch_size=64, checkpoint=tmp_path / "run.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_no_float16_holds(tmp_path):
+    """Losses may stay finite while the weights explode; embeddings are stored as float16."""
+    model = network()
+    learn = model.train_on_batch
+
+    def train_on_batch(*batch):
+        loss = learn(*batch)
+        weights = model.get_weights()
+        weights[0][1, 0] = -7e4
+        model.set_weights(weights)
+        return loss
+
+    model.train_on_batch = train_on_batch
+    message = "The largest weight became 7e+04 in epoch 1; try a lower learning rate."
+    with pytest.raises(FloatingPointError, match=f"^{re.escape(message)}$"):
+        fit_model(model, *data(), epochs=1, batch_size=64, checkpoint=tmp_path / "run.npz")
     assert not list(tmp_path.iterdir())
 
 
@@ -602,11 +629,11 @@ def test_last_update_that_breaks_the_network(tmp_path):
         ("epochs", 1.5, "`epochs` must be a whole number of at least 1. Received: 1.5"),
         ("batch_size", 0, "`batch_size` must be a whole number of at least 1. Received: 0"),
         ("patience", 0, "`patience` must be a whole number of at least 1. Received: 0"),
-        ("learning_rate", 0, "`learning_rate` must be above 0. Received: 0"),
-        ("learning_rate", -1.0, "`learning_rate` must be above 0. Received: -1.0"),
-        ("learning_rate", math.inf, "`learning_rate` must be above 0. Received: inf"),
-        ("learning_rate", math.nan, "`learning_rate` must be above 0. Received: nan"),
-        ("clip_norm", 0.0, "`clip_norm` must be above 0. Received: 0.0"),
+        ("learning_rate", 0, "`learning_rate` must be a number above 0. Received: 0"),
+        ("learning_rate", -1.0, "`learning_rate` must be a number above 0. Received: -1.0"),
+        ("learning_rate", math.inf, "`learning_rate` must be a number above 0. Received: inf"),
+        ("learning_rate", math.nan, "`learning_rate` must be a number above 0. Received: nan"),
+        ("clip_norm", 0.0, "`clip_norm` must be a number above 0. Received: 0.0"),
         ("warmup", 1.0, "`warmup` must be at least 0 and below 1. Received: 1.0"),
         ("warmup", -0.1, "`warmup` must be at least 0 and below 1. Received: -0.1"),
         ("ema", 1, "`ema` must be None or between 0 and 1. Received: 1"),
@@ -616,8 +643,14 @@ def test_last_update_that_breaks_the_network(tmp_path):
             "even",
             "`class_weight` must be None or \"balanced\". Received: 'even'",
         ),
-        ("seed", -1, "`seed` must be a whole number of at least 0. Received: -1"),
-        ("seed", 0.5, "`seed` must be a whole number of at least 0. Received: 0.5"),
+        ("seed", -1, "`seed` must be a whole number from 0 to 2³² − 1. Received: -1"),
+        ("seed", 0.5, "`seed` must be a whole number from 0 to 2³² − 1. Received: 0.5"),
+        ("seed", 2**32, "`seed` must be a whole number from 0 to 2³² − 1. Received: 4294967296"),
+        ("seed", True, "`seed` must be a whole number from 0 to 2³² − 1. Received: True"),
+        ("epochs", True, "`epochs` must be a whole number of at least 1. Received: True"),
+        ("batch_size", True, "`batch_size` must be a whole number of at least 1. Received: True"),
+        ("patience", True, "`patience` must be a whole number of at least 1. Received: True"),
+        ("learning_rate", "1", "`learning_rate` must be a number above 0. Received: '1'"),
     ],
 )
 def test_settings_out_of_range(setting, value, message):

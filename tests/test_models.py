@@ -333,10 +333,19 @@ def test_without_a_mask_the_contract_would_be_broken(monkeypatch, random_network
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"units": 0}, "`units` must be a whole number at least 1. Received: 0"),
-        ({"units": 2.5}, "`units` must be a whole number at least 1. Received: 2.5"),
-        ({"units": True}, "`units` must be a whole number at least 1. Received: True"),
-        ({"embedding_dim": -1}, "`embedding_dim` must be a whole number at least 1. Received: -1"),
+        ({"units": 0}, "`units` must be a whole number from 1 to 8192. Received: 0"),
+        ({"units": 2.5}, "`units` must be a whole number from 1 to 8192. Received: 2.5"),
+        ({"units": True}, "`units` must be a whole number from 1 to 8192. Received: True"),
+        ({"units": 8193}, "`units` must be a whole number from 1 to 8192. Received: 8193"),
+        (
+            {"embedding_dim": -1},
+            "`embedding_dim` must be a whole number from 1 to 8192. Received: -1",
+        ),
+        (
+            {"embedding_dim": 10**12},
+            "`embedding_dim` must be a whole number from 1 to 8192. Received: 1000000000000",
+        ),
+        ({"dropout": "0.5"}, "`dropout` must be at least 0 and below 1. Received: '0.5'"),
         ({"layers": 5}, "`layers` must be a whole number from 1 to 4. Received: 5"),
         ({"layers": 0}, "`layers` must be a whole number from 1 to 4. Received: 0"),
         ({"dropout": 1.5}, "`dropout` must be at least 0 and below 1. Received: 1.5"),
@@ -367,8 +376,8 @@ def test_unknown_merge(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("lstm", 1, 3), "`vocab_size` must be a whole number at least 2. Received: 1"),
-        (("lstm", 20, 0), "`num_classes` must be a whole number at least 1. Received: 0"),
+        (("lstm", 1, 3), "`vocab_size` must be a whole number of at least 2. Received: 1"),
+        (("lstm", 20, 0), "`num_classes` must be a whole number of at least 1. Received: 0"),
         (
             ("transformer", 20, 3),
             "`model` must be one of rnn, lstm, gru, bilstm, bigru. Received: 'transformer'",

@@ -1,6 +1,9 @@
 """`Predictor`: the same answer for a text whatever comes with it, and an answer for every text."""
 
+import copy
 import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -256,6 +259,13 @@ def test_what_is_no_text_is_refused(predictor, wrong):
         predictor.predict(["fine", wrong])
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "details", "answers"])
+def test_lists_of_words_are_refused(predictor, method):
+    message = r"^Expected texts\. Received: \['word3', 'word4'\] at position 1$"
+    with pytest.raises(TypeError, match=message):
+        getattr(predictor, method)(["word1", ["word3", "word4"]])
+
+
 # ---------------------------------------------------------------------------------------- the score
 
 
@@ -384,6 +394,28 @@ def test_load(model_folder, predictor, texts):
         assert (loaded.predict_proba(texts) == predictor.predict_proba(texts)).all()
 
 
+def test_no_folder_is_the_bundled_model(model_folder, tmp_path, monkeypatch):
+    """A folder of any name in the current one changes nothing, and no name is magic."""
+    asked = []
+    monkeypatch.setattr(module, "bundled", lambda *path: asked.append(path) or model_folder)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match=r"^There is no model folder default\.$"):
+        Predictor.load("default")
+    (tmp_path / "default").mkdir()
+    for load in (Predictor.load, sentiment.load):
+        assert load().folder == load(None).folder == model_folder
+    assert asked == [("saved_models", "default")] * 4
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_copies_answer_alike(model_folder, texts, duplicate):
+    first = Predictor.load(model_folder, threads=1)
+    second = duplicate(first)
+    assert second.folder == first.folder
+    assert second.manifest == first.manifest
+    assert (second.predict_proba(texts) == first.predict_proba(texts)).all()
+
+
 def test_manifest_whose_values_do_not_fit(random_model):
     import dataclasses
 
@@ -415,6 +447,47 @@ def test_prediction_imports_nothing_heavy(model_folder):
     imported = set(json.loads(found))
     assert {"numpy", "onnxruntime"} <= imported
     assert imported.isdisjoint(HEAVY)
+
+
+def test_prediction_leaves_nothing_in_the_home(model_folder, tmp_path):
+    """ONNX Runtime's telemetry would put an identity there, and complain where it cannot."""
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    home.mkdir()
+    cache.mkdir()
+    environment = os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(cache)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment.predict", "--model-dir", model_folder, "word1"],
+        capture_output=True,
+        cwd=ROOT,
+        env=environment,
+        check=True,
+    )
+    assert done.stdout.endswith(b"word1\n")
+    assert done.stderr == b""
+    assert [path for folder in (home, cache) for path in folder.rglob("*")] == []
+
+
+def test_telemetry_is_off_before_onnxruntime_is_imported(model_folder):
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'onnxruntime':\n"
+        "            print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import sentiment\n"
+        "sentiment.load(sys.argv[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, model_folder],
+        capture_output=True,
+        cwd=ROOT,
+        env=environment,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"1\n", b"")
 
 
 def test_importing_the_package_imports_nothing():

@@ -631,6 +631,8 @@ def test_one_text_is_no_list_of_texts():
         TextEncoder.fit("a")
     with pytest.raises(TypeError, match=r"^Expected texts\. Received: nan at position 1$"):
         encoder.encode(["a", float("nan")])
+    with pytest.raises(TypeError, match=r"^Expected texts\. Received: \['b', 'c'\] at position 1$"):
+        encoder.encode(["a", ["b", "c"]])
 
 
 def test_bad_settings_of_encoder():

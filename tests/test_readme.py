@@ -55,7 +55,7 @@ def test_tutorial_is_shown():
 
 def test_ci_runs_the_two_commands_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    commands = re.findall(r"^# ci: (.*)$", script, re.MULTILINE)
+    commands = re.findall(r"<<'COMMAND'\n(.*)\nCOMMAND", script)
     assert len(commands) == 2
     for command in commands:
         assert re.search(rf"^(\$ )?{re.escape(command)}$", README, re.MULTILINE), command
@@ -78,6 +78,7 @@ def test_table_of_builders():
     assert f"`units` {bilstm['units']} each" in row
     assert f"`pooling` {bilstm['pooling']}" in row
     assert f"`dropout` {bilstm['dropout']}" in row
+    assert f"`word_dropout` {bilstm['word_dropout']}" in row
     assert model_settings("bigru") == bilstm
     assert model_settings("lstm") == model_settings("gru") == model_settings("rnn")
 
@@ -93,6 +94,12 @@ def test_architecture_names_every_file():
 
 def test_sample_reviews_are_bundled():
     assert bundled("data", "reviews.csv").is_file()
+
+
+def test_default_model_is_small():
+    """It is in the repository and in the wheel."""
+    files = list(bundled("saved_models", "default").iterdir())
+    assert 0 < sum(path.stat().st_size for path in files) <= 20e6
 
 
 def test_nothing_names_a_machine():
