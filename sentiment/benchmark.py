@@ -2,13 +2,14 @@
 
 import argparse
 import csv
+import importlib.util
+import json
 import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,16 @@ artifact = load_artifact(sys.argv[1])
 model = keras.saving.load_model(artifact.folder / "model.keras", compile=False)
 ids = artifact.encoder.encode([sys.argv[2]]).token_ids
 print(model.predict(pad_sequences(ids, padding="post"), verbose=0))
+"""
+# A process inherits the peak memory of the one that started it: this small one stands between.
+LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+seconds = time.perf_counter() - started
+print(json.dumps([seconds, usage.ru_maxrss, process.returncode]))
 """
 
 
@@ -68,20 +79,18 @@ def run_process(arguments: Sequence[str]) -> Process:
     Raises:
         DataError: it failed.
     """
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            message = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise DataError(f"A measured process failed: {' '.join(message)}")
+    launched = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, peak, status = json.loads(launched.stdout)
+    if status:
+        message = launched.stderr.strip().splitlines()[-1:]
+        raise DataError(f"A measured process failed: {' '.join(message)}")
     kilobyte = 1024 if sys.platform != "darwin" else 1  # macOS reports bytes
-    return Process(seconds, usage.ru_maxrss * kilobyte / 1e6)
+    return Process(seconds, peak * kilobyte / 1e6)
 
 
 def measure_start(folder: Path, *, starts: int = STARTS) -> Iterator[Measured]:
@@ -212,8 +221,8 @@ def _main(options: argparse.Namespace) -> None:
 
     if options.rows < 10:
         raise DataError(f"Expected at least 10 --rows. Received: {options.rows}")
-    with command_line.quiet_import():
-        import keras  # noqa: F401  what Keras is compared with must be there before the work begins
+    if importlib.util.find_spec("tensorflow") is None:  # better now than after minutes
+        raise ModuleNotFoundError(name="tensorflow")
 
     folder = Predictor.load(options.model_dir).folder
     splits, _ = load_reviews(options.data)

@@ -373,7 +373,7 @@ def _identity(model: keras.Model, *parts: Any) -> str:
 
 def _check_value(name: str, value: float, epoch: int) -> None:
     """Refuse what has diverged: numbers that are infinite, or that no float16 holds."""
-    if not value <= np.finfo("float16").max:
+    if not value <= float(np.finfo("float16").max):  # as a float16, `value` itself would overflow
         raise FloatingPointError(
             f"The {name} became {value:.3g} in epoch {epoch}; try a lower learning rate."
         )

@@ -99,7 +99,8 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
     Args: as `reliability`.
     """
     true = probabilities[np.arange(len(labels)), labels]
-    return max(0.0, float(-np.log(np.maximum(true, 1e-12)).mean()))  # not −0.0
+    mean = float(-np.log(np.maximum(true, 1e-12)).mean())
+    return max(mean, 0.0) + 0.0  # not −0.0; what is not a number stays so
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ EXAMPLES = """examples:
 # Options that are settings of SentimentClassifier: name, type, help.  Not given, they are left to
 # its signature, where the defaults live; a test compares the defaults named here with it.
 SETTINGS: tuple[tuple[str, type, str], ...] = (
-    ("units", int, "width of the recurrent state, of each direction (default: the builder's)"),
+    ("units", int, "width of the recurrent state, of each direction (default: 64)"),
     ("layers", int, "recurrent layers, 1 to 4 (default: 1)"),
     ("embedding-dim", int, "width of a word's vector (default: 128)"),
     ("word-dropout", float, "share of words left out in training (default: the builder's)"),

@@ -953,7 +953,9 @@ def test_predict_file_keeps_the_keys_of_all_lines(call, model, tmp_path, target)
         assert list(result[0]) == ["review", "a", "b", *ADDED]
     for given, row in zip(table, result, strict=True):
         kept = {name: row.get(name) for name in ("review", "a", "b")}
-        assert {name: value for name, value in kept.items() if value} == given
+        assert {
+            name: value for name, value in kept.items() if value and not pd.isna(value)
+        } == given
 
 
 def test_predict_file_of_many_chunks(call, model, tmp_path, monkeypatch):
@@ -1341,7 +1343,7 @@ WRONG_SETTINGS = [
     (["--model", "transformer"], "`model` must be one of rnn, lstm, gru, bilstm, bigru. Received: "
                                  "'transformer'"),
     (["--model", "lstm", "--merge", "sum"], "Model 'lstm' has no setting 'merge'; it has: embedding"
-     "_dim, units, layers, pooling, dropout, recurrent_dropout"),
+     "_dim, units, layers, pooling, word_dropout, dropout, recurrent_dropout"),
     (["--merge", "product"], "`merge` must be one of concatenate, sum, average. Received: "
                              "'product'"),
     (["--pooling", "min"], "`pooling` must be one of last, max, mean, max+mean. Received: 'min'"),

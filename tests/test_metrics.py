@@ -99,6 +99,12 @@ def test_negative_log_likelihood_by_hand():
     expected = -np.mean(np.log([0.9, 0.2, 0.7, 0.65, 0.45, 1.0]))
     assert negative_log_likelihood(BY_HAND, LABELS) == pytest.approx(expected, rel=1e-12)
     assert math.isfinite(negative_log_likelihood(np.eye(2), np.array([1, 0])))
+    assert str(negative_log_likelihood(np.eye(2), np.array([0, 1]))) == "0.0"
+
+
+def test_negative_log_likelihood_of_what_is_no_number():
+    """It is not 0, which would make a network that broke the best one."""
+    assert math.isnan(negative_log_likelihood(np.full((2, 2), np.nan), np.array([1, 0])))
 
 
 def test_as_scikit_learn_has_it(answers):
