@@ -93,14 +93,14 @@ def run_process(arguments: Sequence[str]) -> Process:
     return Process(seconds, peak * kilobyte / 1e6)
 
 
-def measure_start(folder: Path, *, starts: int = STARTS) -> Iterator[Measured]:
+def measure_start(folder: Path) -> Iterator[Measured]:
     """One text, whole process, warm disk: this package against Keras, taking turns."""
     own_arguments = ["-m", "sentiment.predict", "--model-dir", str(folder), TEXT]
     keras_arguments = ["-c", KERAS_PROGRAM, str(folder), TEXT]
     run_process(own_arguments)
     run_process(keras_arguments)
     own, by_keras = [], []
-    for number in range(starts):
+    for number in range(STARTS):
         own.append(run_process(own_arguments))
         if number < 3:
             by_keras.append(run_process(keras_arguments))

@@ -107,7 +107,8 @@ def test_every_weight_gets_a_gradient(case, random_network, mixed_ids):
     name, settings = case
     # A bias that dropout hides or a maximum passes over has no gradient for a moment: so without
     # dropout, and over enough texts that every unit is somewhere the maximum.
-    model = random_network(name, **settings | {"dropout": 0.0, "recurrent_dropout": 0.0})
+    without = {"word_dropout": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0}
+    model = random_network(name, **settings | without)
     with tf.GradientTape() as tape:
         likelihood = model(mixed_ids, training=True)[:, 0]
         loss = -tf.reduce_mean(tf.math.log(likelihood))
@@ -134,7 +135,7 @@ def overfitted(random_network, mixed_ids, tmp_path_factory):
     labels = np.array([0, 1, 2, 2, 1, 0, 1, 2])
     fitted = {}
     for name in BUILDERS:
-        model = random_network(name, units=8, layers=2, dropout=0.0)
+        model = random_network(name, units=8, layers=2, word_dropout=0.0, dropout=0.0)
         before = model.get_weights()
         trained(model, mixed_ids, labels, steps=80, learning_rate=0.02)
         model.save(folder / f"{name}.keras")
@@ -237,13 +238,26 @@ def test_one_class_is_one_sigmoid(name, random_network, mixed_ids):
     assert np.ptp(found) > 0.01
 
 
+def test_word_dropout_leaves_out_whole_words(random_network):
+    """Each word's vector is gone or grown by 1 / (1 − share), all of it; and only in training."""
+    model = random_network("bilstm", word_dropout=0.25)
+    layer = model.get_layer("word_dropout")
+    vectors = np.random.default_rng(0).normal(size=(40, 50, 4)).astype("float32")
+    factors = np.asarray(layer(vectors, training=True)) / vectors
+    assert np.allclose(factors, factors[..., :1])
+    kept = factors[..., 0] != 0
+    assert np.allclose(factors[kept], 4 / 3)
+    assert 1 - kept.mean() == pytest.approx(0.25, abs=0.04)  # of 2,000 words
+    assert np.array_equal(np.asarray(layer(vectors, training=False)), vectors)
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_layers_are_named(name):
     model = build_model(name, 20, 3, layers=2, pooling="max")
     assert model.name == name
     assert [layer.name for layer in model.layers if layer.name not in ("mask", "token_ids")] == [
         "embedding",
-        "dropout_1",
+        "word_dropout",
         f"{name}_1",
         "dropout_2",
         f"{name}_2",
@@ -275,6 +289,7 @@ def test_lstm_defaults_are_the_classic_tutorial():
         "units": 64,
         "layers": 1,
         "pooling": "last",
+        "word_dropout": 0.0,
         "dropout": 0.3,
         "recurrent_dropout": 0.0,
     }
@@ -392,7 +407,8 @@ def test_wrong_arguments(arguments, message):
 def test_unknown_settings():
     message = (
         "Model 'lstm' has no setting 'merge'; it has: "
-        "embedding_dim, units, layers, pooling, dropout, recurrent_dropout"
+        "embedding_dim, units, layers, pooling, word_dropout, dropout, "
+        "recurrent_dropout"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build_model("lstm", 20, 3, merge="sum")
