@@ -124,6 +124,11 @@ def _main(options: argparse.Namespace) -> None:
     )
     split, reviews = choose_split(splits, options.split)
     notes = list(notes)
+    if split != "test" and predictor.manifest.data["source"] == Path(options.data).resolve().name:
+        notes.append(
+            f"beware: the model was trained on a source called {Path(options.data).name}; where it "
+            "is this one, texts that it learned from are measured too"
+        )
     if options.skip_bad_rows:
         known = [i for i, label in enumerate(reviews.labels) if label in predictor.labels]
         if len(known) < len(reviews):

@@ -646,6 +646,15 @@ def test_split(call, model, tmp_path, arguments, name, n):
     assert f" split: {n} reviews\n" in out
 
 
+def test_evaluating_on_the_source_of_training_is_said(call, model, reviews, tmp_path):
+    status, _, err = call("evaluate", "--model-dir", model, "--data", reviews)
+    assert status == 0
+    assert "beware: the model was trained on a source called reviews.csv" in err
+    other = tmp_path / "other.csv"
+    other.write_bytes(reviews.read_bytes())
+    assert "beware" not in call("evaluate", "--model-dir", model, "--data", other)[2]
+
+
 def test_split_that_is_not_there(refused, model, reviews, tmp_path):
     message = refused("evaluate", "--model-dir", model, "--data", reviews, "--split", "test")
     assert message == "There is no test split. Expected one of: all."
