@@ -33,10 +33,10 @@ from sentiment.fitting import (
     fit_model,
 )
 from sentiment.metrics import Evaluation
-from sentiment.models import build_model, model_settings
+from sentiment.models import build_model, is_whole, model_settings
 from sentiment.onnx_export import export_onnx
 from sentiment.predictor import Predictor
-from sentiment.preprocessing import TextEncoder
+from sentiment.preprocessing import TextEncoder, checked_texts
 
 VALIDATION_SHARE = 0.1
 
@@ -143,8 +143,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         """
         for name, least in (("num_words", 3), ("max_length", 1)):
             value = getattr(self, name)
-            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not whole or value < least:
+            if not is_whole(value) or value < least:
                 raise ValueError(
                     f"`{name}` must be a whole number of at least {least}. Received: {value!r}"
                 )
@@ -399,12 +398,7 @@ _BUILDER_SETTINGS = tuple(
 
 
 def _checked_texts(texts: Sequence[str], labels: Sequence[Any]) -> tuple[list[str], list[Any]]:
-    if isinstance(texts, str):
-        raise TypeError("Expected a list of texts. Received: one str; write [text] instead.")
-    texts, labels = list(texts), list(labels)
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"Expected texts. Received: {text!r} at position {position}")
+    texts, labels = list(checked_texts(texts)), list(labels)
     if len(texts) != len(labels):
         raise ValueError(
             f"Expected as many labels as texts. Received: {len(texts)} texts, {len(labels)} labels"

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from sentiment.metrics import negative_log_likelihood
+from sentiment.models import is_whole
 from sentiment.preprocessing import pad_sequences
 
 EVALUATION_BATCH = 256
@@ -277,7 +278,7 @@ def check_fit_settings(
     for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
         if name == "epochs" and value is None:
             continue
-        if not _is_whole(value) or value < 1:
+        if not is_whole(value) or value < 1:
             raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
     for name, value in {"learning_rate": learning_rate, "clip_norm": clip_norm}.items():
         if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
@@ -288,12 +289,8 @@ def check_fit_settings(
         raise ValueError(f"`ema` must be None or between 0 and 1. Received: {ema!r}")
     if class_weight not in (None, "balanced"):
         raise ValueError(f'`class_weight` must be None or "balanced". Received: {class_weight!r}')
-    if not _is_whole(seed) or not 0 <= seed < 2**32:
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"`seed` must be a whole number from 0 to 2³² − 1. Received: {seed!r}")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -431,9 +431,13 @@ def _check_choice(name: str, value: Any, choices: Any) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}")
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a setting is a whole number, Python's or NumPy's; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def _check_whole(name: str, value: Any, low: int, high: int = 2**20) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or not low <= value <= high:
+    if not is_whole(value) or not low <= value <= high:
         allowed = f"from {low} to {high}" if high < 2**20 else f"of at least {low}"
         raise ValueError(f"`{name}` must be a whole number {allowed}. Received: {value!r}")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sentiment.artifact import Artifact, ArtifactError, load_artifact
 from sentiment.data import bundled
-from sentiment.preprocessing import Encoded, pad_sequences
+from sentiment.preprocessing import Encoded, checked_texts, pad_sequences
 
 if TYPE_CHECKING:
     from sentiment.metrics import Evaluation
@@ -218,9 +218,7 @@ class Predictor:
         self, texts: Sequence[str], *, neutral_band: tuple[float, float] | None = None
     ) -> Answers:
         """Everything about many texts, as columns.  Args, Raises: as `predict`."""
-        if isinstance(texts, str):
-            raise TypeError("Expected a list of texts. Received: one str; write [text] instead.")
-        texts = list(texts)
+        texts = list(checked_texts(texts))
         windows = [texts[i : i + WINDOW] for i in range(0, len(texts), WINDOW)]
         parts = list(self.answer_windows(windows, neutral_band=neutral_band))
         if len(parts) == 1:

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice
@@ -231,7 +231,7 @@ class Tokenizer:
         counts = Counter(self.word_counts)
         docs = Counter(self.word_docs)
         document_count = self.document_count
-        for text in _checked(texts):
+        for text in checked_texts(texts, str | list):
             words = self.words(text)
             counts.update(words)
             docs.update(dict.fromkeys(words).keys())  # a set's order differs between processes
@@ -272,9 +272,9 @@ class Tokenizer:
         if self.analyzer == "reviews" and not self.char_level:
             return [
                 self._review_ids(text) if isinstance(text, str) else self._ids(text)
-                for text in _checked(texts)
+                for text in checked_texts(texts, str | list)
             ]
-        return [self._ids(text) for text in _checked(texts)]
+        return [self._ids(text) for text in checked_texts(texts, str | list)]
 
     def _ids(self, text: str | list[str]) -> list[int]:
         return [i for i in map(self._word_id, self.words(text)) if i is not None]
@@ -519,11 +519,7 @@ class TextEncoder:
         Raises:
             TypeError: `texts` is a single string or holds something that is no string.
         """
-        if not isinstance(texts, str):  # which the tokenizer refuses
-            texts = list(texts)
-            for position, text in enumerate(texts):
-                if not isinstance(text, str):
-                    raise TypeError(f"Expected texts. Received: {text!r} at position {position}")
+        texts = list(checked_texts(texts))
         head = round(self.max_length * self.head_share)
         tail = self.max_length - head
         token_ids, truncated, words, oov = [], [], [], []
@@ -566,11 +562,15 @@ def encoder_from_json(json_string: str) -> TextEncoder:
         raise ValueError(f"Expected the settings of a TextEncoder. Received: {error!r}") from error
 
 
-def _checked(texts: Iterable[Any]) -> Iterable[Any]:
-    """`texts`, refused when it is one string; each item refused unless it is a string or a list."""
+def checked_texts(texts: Iterable[Any], kinds: Any = str) -> Iterator[Any]:
+    """The texts one by one, refused when they are one string or one is not of `kinds`.
+
+    Raises:
+        TypeError: `texts` is a single string, or holds something else than `kinds`.
+    """
     if isinstance(texts, str):
         raise TypeError("Expected a list of texts. Received: one str; write [text] instead.")
     for position, text in enumerate(texts):
-        if not isinstance(text, str | list):
+        if not isinstance(text, kinds):
             raise TypeError(f"Expected texts. Received: {text!r} at position {position}")
         yield text
