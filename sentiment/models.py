@@ -2,6 +2,9 @@
 
     token_ids (batch, time) → embedding → recurrent layers → pooling → Dense → probabilities
 
+Recurrent layers are Keras' own where Keras has them, and `ProjectedRNN(cell)` with the cells of
+`cells.py` where not.
+
 Every builder takes the same first two arguments, returns an uncompiled `keras.Model` with named
 layers, and ends in probabilities of shape (batch, num_classes) whose rows sum to one.  Id 0 is
 padding, on the right; the mask is handed to every recurrent and pooling layer explicitly, because
@@ -18,9 +21,11 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from sentiment import cells
+
 MERGES = {"concatenate": "concat", "sum": "sum", "average": "ave"}
 LARGEST_WIDTH = 8192  # of words and states: beyond it a kernel alone takes gigabytes
-POOLINGS = ("last", "max", "mean", "max+mean")
+POOLINGS = ("last", "max", "mean", "max+mean", "attention")
 
 
 @keras.saving.register_keras_serializable(package="sentiment")
@@ -42,7 +47,7 @@ class MaskedPooling(layers.Layer):
 
     def __init__(self, pooling: str, **kwargs: Any):
         super().__init__(**kwargs)
-        _check_choice("pooling", pooling, POOLINGS[1:])
+        _check_choice("pooling", pooling, ("max", "mean", "max+mean"))
         self.pooling = pooling
         self.supports_masking = True  # else Keras warns that the mask ends here
 
@@ -68,6 +73,62 @@ class MaskedPooling(layers.Layer):
         return {**super().get_config(), "pooling": self.pooling}
 
 
+@keras.saving.register_keras_serializable(package="sentiment")
+class AttentionPooling(layers.Layer):
+    """Mean of the states, weighed by learned attention: (batch, time, units) → (batch, units).
+
+        u_t = tanh(W h_t + b)
+        a = softmax over the words of u_t · v
+        s = Σ a_t h_t
+
+    where
+        W  `kernel` (units, units)
+        b  `bias` (units,)
+        v  `context` (units,), what the words are compared with
+    and padding has no part in the softmax.
+
+    Source: Yang et al., "Hierarchical attention networks for document classification" (2016),
+    equations 5 to 7: its word level, without the level of sentences above it.
+    """
+
+    pooling = "attention"
+
+    def __init__(self, *, kernel_initializer: Any = "glorot_uniform", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True  # else Keras warns that the mask ends here
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        units = input_shape[-1]
+        self.kernel = self.add_weight(
+            name="kernel", shape=(units, units), initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
+        self.context = self.add_weight(  # not zero: else nothing moves the kernel
+            name="context", shape=(units,), initializer=self.kernel_initializer
+        )
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        """No mask: nothing after this layer has a time axis."""
+        return None
+
+    def call(self, states: Any, mask: Any) -> Any:
+        """Pool a batch: states (batch, time, units), mask (batch, time)."""
+        return ops.sum(ops.expand_dims(self.weights_of_words(states, mask), -1) * states, axis=1)
+
+    def weights_of_words(self, states: Any, mask: Any) -> Any:
+        """How much each word counts: float32 (batch, time), rows sum to one, padding has zero."""
+        seen = ops.tanh(ops.matmul(states, self.kernel) + self.bias)
+        logits = ops.matmul(seen, self.context)  # (batch, time)
+        return ops.softmax(ops.where(mask, logits, ops.full_like(logits, -1e9)), axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings, for saving."""
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        return {**super().get_config(), "kernel_initializer": initializer}
+
+
 def build_rnn(
     vocab_size: int,
     num_classes: int,
@@ -91,7 +152,8 @@ def build_rnn(
         embedding_dim: width of a word's vector.
         units: width of the recurrent state.
         layers: recurrent layers on top of each other, 1 to 4.
-        pooling: what of the states the output reads: `"last"`, `"max"`, `"mean"`, `"max+mean"`.
+        pooling: what of the states the output reads: `"last"`, `"max"`, `"mean"`, `"max+mean"`, or
+            `"attention"`, their mean weighed as in `AttentionPooling`.
         word_dropout: share of the words whose vectors are left out, in training.
         dropout: share of features dropped between recurrent layers and before the output, in
             training.
@@ -283,15 +345,367 @@ def build_bigru(
     )
 
 
+def build_peephole_lstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    pooling: str = "max+mean",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTM whose gates see the memory.
+
+    token_ids → Embedding → word dropout → PeepholeLSTMCell × layers → pooling → Dropout → Dense
+
+    Args:
+        vocab_size, num_classes, embedding_dim, units, layers, pooling, word_dropout, dropout, seed:
+            as `build_rnn`.
+        bidirectional: whether a second cell of `units` reads from the end.
+        merge: how the directions join, if there are two: `"concatenate"`, `"sum"` or `"average"`.
+
+    Returns, Raises: as `build_rnn`.
+
+    Source: `cells.PeepholeLSTMCell`.
+    """
+    return _build(
+        "peephole_lstm",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def build_coupled_lstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    pooling: str = "max+mean",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTM that writes as much as it forgets: i = 1 − f.
+
+    token_ids → Embedding → word dropout → CoupledLSTMCell × layers → pooling → Dropout → Dense
+
+    Args, Returns, Raises: as `build_peephole_lstm`.
+
+    Source: `cells.CoupledLSTMCell`.
+    """
+    return _build(
+        "coupled_lstm",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def build_forget_gate_lstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    pooling: str = "max+mean",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTM with a forget gate and no other.
+
+    token_ids → Embedding → word dropout → ForgetGateLSTMCell × layers → pooling → Dropout → Dense
+
+    Args, Returns, Raises: as `build_peephole_lstm`.
+
+    Source: `cells.ForgetGateLSTMCell`.
+    """
+    return _build(
+        "forget_gate_lstm",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def build_depth_gated_lstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 2,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    pooling: str = "max+mean",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    seed: int | None = None,
+) -> keras.Model:
+    """Stacked LSTMs whose memories are joined by a depth gate.
+
+    token_ids → Embedding → word dropout → DepthGatedLSTMCell → pooling → Dropout → Dense
+
+    Args:
+        layers: layers of the one stacked cell, 2 to 4; no dropout between them.
+        vocab_size, num_classes, embedding_dim, units, bidirectional, merge, pooling, word_dropout,
+            dropout, seed: as `build_peephole_lstm`.
+
+    Returns, Raises: as `build_rnn`.
+
+    Source: `cells.DepthGatedLSTMCell`.
+    """
+    return _build(
+        "depth_gated_lstm",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def build_clockwork_rnn(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    groups: int = 5,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    pooling: str = "max+mean",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    seed: int | None = None,
+) -> keras.Model:
+    """Simple recurrent network whose groups of units tick with periods 1, 2, 4, ….
+
+    token_ids → Embedding → word dropout → ClockworkRNNCell × layers → pooling → Dropout → Dense
+
+    Args:
+        groups: groups of units, at most `units` and 16.
+        vocab_size, num_classes, embedding_dim, units, layers, bidirectional, merge, pooling,
+            word_dropout, dropout, seed: as `build_peephole_lstm`.
+
+    Returns, Raises: as `build_rnn`.
+
+    Source: `cells.ClockworkRNNCell`.
+    """
+    return _build(
+        "clockwork_rnn",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        groups=groups,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def build_grid_lstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 2,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    pooling: str = "max+mean",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTMs along the depth as well as along time.
+
+    token_ids → Embedding → word dropout → GridLSTMCell → pooling → Dropout → Dense
+
+    Args:
+        layers: layers of the one stacked cell, 1 to 4; no dropout between them.
+        vocab_size, num_classes, embedding_dim, units, bidirectional, merge, pooling, word_dropout,
+            dropout, seed: as `build_peephole_lstm`.
+
+    Returns, Raises: as `build_rnn`.
+
+    Source: `cells.GridLSTMCell`.
+    """
+    return _build(
+        "grid_lstm",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        pooling=pooling,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def build_attention_bilstm(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    merge: str = "concatenate",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """LSTMs that read in both directions, their states weighed by attention.
+
+    token_ids → Embedding → word dropout → Bidirectional(LSTM) × layers → AttentionPooling
+    → Dropout → Dense
+
+    Args, Returns, Raises: as `build_bilstm`, whose `pooling` is `"attention"` here.
+
+    Source: `AttentionPooling`.
+    """
+    return _build(
+        "lstm",
+        True,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        pooling="attention",
+        seed=seed,
+    )
+
+
+def build_attention_gru(
+    vocab_size: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 128,
+    units: int = 64,
+    layers: int = 1,
+    bidirectional: bool = False,
+    merge: str = "concatenate",
+    word_dropout: float = 0.3,
+    dropout: float = 0.6,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """GRU whose states are weighed by attention.
+
+    token_ids → Embedding → word dropout → GRU × layers → AttentionPooling → Dropout → Dense
+
+    Args:
+        bidirectional: whether a second GRU of `units` reads from the end, as in the source.
+        merge: how the directions join, if there are two.
+        vocab_size, num_classes, embedding_dim, units, layers, word_dropout, dropout,
+            recurrent_dropout, seed: as `build_bilstm`.
+
+    Returns, Raises: as `build_rnn`.
+
+    Source: `AttentionPooling`.
+    """
+    return _build(
+        "gru",
+        bidirectional,
+        vocab_size,
+        num_classes,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        merge=merge,
+        word_dropout=word_dropout,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        pooling="attention",
+        seed=seed,
+    )
+
+
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "rnn": build_rnn,
     "lstm": build_lstm,
     "gru": build_gru,
     "bilstm": build_bilstm,
     "bigru": build_bigru,
+    "peephole_lstm": build_peephole_lstm,
+    "coupled_lstm": build_coupled_lstm,
+    "forget_gate_lstm": build_forget_gate_lstm,
+    "depth_gated_lstm": build_depth_gated_lstm,
+    "clockwork_rnn": build_clockwork_rnn,
+    "grid_lstm": build_grid_lstm,
+    "attention_bilstm": build_attention_bilstm,
+    "attention_gru": build_attention_gru,
 }
 
-_CELLS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+_KERAS_LAYERS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+_CELLS = {
+    "peephole_lstm": cells.PeepholeLSTMCell,
+    "coupled_lstm": cells.CoupledLSTMCell,
+    "forget_gate_lstm": cells.ForgetGateLSTMCell,
+    "depth_gated_lstm": cells.DepthGatedLSTMCell,
+    "clockwork_rnn": cells.ClockworkRNNCell,
+    "grid_lstm": cells.GridLSTMCell,
+}
+_STACKED = ("depth_gated_lstm", "grid_lstm")  # one cell holds all layers
 
 
 def list_models() -> list[str]:
@@ -346,26 +760,36 @@ def _build(
     pooling: str,
     word_dropout: float,
     dropout: float,
-    recurrent_dropout: float,
     seed: int | None,
+    recurrent_dropout: float = 0.0,
     merge: str = "concatenate",
+    groups: int = 1,
 ) -> keras.Model:
     """What the builders share: see the module's docstring."""
     _check_whole("vocab_size", vocab_size, 2, 2**24)
     _check_whole("num_classes", num_classes, 1)
     _check_whole("embedding_dim", embedding_dim, 1, LARGEST_WIDTH)
     _check_whole("units", units, 1, LARGEST_WIDTH)
-    _check_whole("layers", layers, 1, 4)
+    _check_whole("layers", layers, 2 if cell == "depth_gated_lstm" else 1, 4)
+    _check_whole("groups", groups, 1, min(16, units))
     _check_share("word_dropout", word_dropout)
     _check_share("dropout", dropout)
     _check_share("recurrent_dropout", recurrent_dropout)
     _check_choice("pooling", pooling, POOLINGS)
     _check_choice("merge", merge, list(MERGES))
+    if not isinstance(bidirectional, bool):
+        raise ValueError(f"`bidirectional` must be True or False. Received: {bidirectional!r}")
     # Keras' JSON knows no NumPy numbers, which a grid search may give.
     units, embedding_dim, dropout = int(units), int(embedding_dim), float(dropout)
     word_dropout, recurrent_dropout = float(word_dropout), float(recurrent_dropout)
+    settings: dict[str, Any] = {}
+    if cell in _KERAS_LAYERS:
+        settings["recurrent_dropout"] = recurrent_dropout
+    if cell in _STACKED:
+        settings["layers"], layers = int(layers), 1
+    if cell == "clockwork_rnn":
+        settings["groups"] = int(groups)
     seeds = _seeds(seed)
-    name = f"bi{cell}" if bidirectional else cell
 
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
     mask = TokenMask(name="mask")(token_ids)  # (batch, time)
@@ -382,32 +806,31 @@ def _build(
         if number > 1:
             between = keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number}")
             states = between(states)
-        recurrent = _CELLS[cell](
-            units,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-            recurrent_dropout=recurrent_dropout,
-            return_sequences=number < layers or pooling != "last",
-            seed=next(seeds),
-            name=f"{cell}_{number}",
+        every_step = number < layers or pooling != "last"
+        recurrent = _recurrent_layer(
+            cell, f"{cell}_{number}", units, settings, seeds, return_sequences=every_step
         )
         if bidirectional:
-            backward = recurrent.get_config() | {"go_backwards": True}
-            for initializer in ("kernel_initializer", "recurrent_initializer"):
-                config = backward[initializer]["config"]
-                backward[initializer] = {
-                    **backward[initializer],
-                    "config": {**config, "seed": next(seeds)},
-                }
-            backward |= {"seed": next(seeds), "name": f"backward_{cell}_{number}"}
             recurrent = keras.layers.Bidirectional(
                 recurrent,
                 merge_mode=MERGES[merge],
-                backward_layer=type(recurrent).from_config(backward),
-                name=f"{name}_{number}",
+                backward_layer=_recurrent_layer(
+                    cell,
+                    f"backward_{cell}_{number}",
+                    units,
+                    settings,
+                    seeds,
+                    return_sequences=every_step,
+                    go_backwards=True,
+                ),
+                name=f"bi{cell}_{number}",
             )
         states = recurrent(states, mask=mask)  # (batch, time, units), the last one as pooled
-    if pooling != "last":
+    if pooling == "attention":
+        kernel_initializer = keras.initializers.GlorotUniform(seed=next(seeds))
+        attention = AttentionPooling(kernel_initializer=kernel_initializer, name="pooling")
+        states = attention(states, mask=mask)
+    elif pooling != "last":
         states = MaskedPooling(pooling, name="pooling")(states, mask=mask)
     states = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout_output")(states)
     probabilities = keras.layers.Dense(
@@ -416,7 +839,27 @@ def _build(
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
         name="probabilities",
     )(states)
+    name = f"bi{cell}" if bidirectional else cell
     return keras.Model(token_ids, probabilities, name=name)
+
+
+def _recurrent_layer(
+    cell: str,
+    name: str,
+    units: int,
+    settings: dict[str, Any],
+    seeds: Iterator[int],
+    **options: Any,
+) -> keras.layers.RNN:
+    """One direction of one layer; `settings` are the cell's, `options` those of any layer."""
+    settings = settings | {
+        "kernel_initializer": keras.initializers.GlorotUniform(seed=next(seeds)),
+        "recurrent_initializer": keras.initializers.Orthogonal(seed=next(seeds)),
+    }
+    seed = next(seeds)
+    if cell in _KERAS_LAYERS:
+        return _KERAS_LAYERS[cell](units, seed=seed, name=name, **settings, **options)
+    return cells.ProjectedRNN(_CELLS[cell](units, **settings), name=name, **options)
 
 
 def _seeds(seed: int | None) -> Iterator[int]:

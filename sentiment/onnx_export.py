@@ -8,6 +8,7 @@ LSTMs and converts masks wrongly.
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -15,7 +16,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment.models import MaskedPooling, TokenMask
+from sentiment import cells
+from sentiment.models import AttentionPooling, MaskedPooling, TokenMask
 
 OPSET = 17
 IR_VERSION = 9
@@ -93,7 +95,7 @@ class _Graph:
     def weight(self, value: np.ndarray) -> str:
         """Add a constant and return its name."""
         name = f"weight_{len(self._weights)}"
-        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._weights.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def node(
@@ -111,6 +113,14 @@ class _Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), outputs, **attributes))
         return next(name for name in outputs if name)
 
+    def split(self, value: str, sizes: str) -> list[str]:
+        """Split along the last axis into parts of the widths that the weight `sizes` holds."""
+        self._count += 1
+        count = int(next(w for w in self._weights if w.name == sizes).dims[0])
+        names = [f"split_{self._count}_{i}" for i in range(count)]
+        self.node("Split", [value, sizes], names, axis=-1)
+        return names
+
     def start(self) -> None:
         """What every network needs: ids with time first, the mask, the lengths."""
         zero = self.weight(np.array(0, "int32"))
@@ -121,6 +131,48 @@ class _Graph:
         ones = self.node("Cast", [flat], to=TensorProto.INT32)
         axis = self.weight(np.array([0]))
         self.node("ReduceSum", [ones, axis], "lengths", keepdims=0)  # (batch,)
+
+    def scan(
+        self,
+        step: "Callable[[_Graph, list[str], str], tuple[str, list[str]]]",
+        widths: Sequence[int],
+        inputs: str,
+    ) -> str:
+        """Add a loop over time and return the name of its outputs, (time, batch, units).
+
+        Args:
+            step: adds the nodes of one step to the graph that it is given: names of the states and
+                of the step's input → name of the output and of the new states.
+            widths: of the states, which start at zero.
+            inputs: name of the inputs, (time, batch, features).
+        """
+        shape = self.node("Shape", [inputs], start=1, end=2)  # [batch]
+        zeros = []
+        for width in widths:
+            size = self.node("Concat", [shape, self.weight(np.array([width]))], axis=0)
+            zeros.append(self.node("ConstantOfShape", [size]))  # float zeros
+        body = _Graph()
+        body._weights, body._count = self._weights, self._count  # a body sees what is outside
+        states = [f"{name}_before" for name in zeros]
+        output, new_states = step(body, states, f"{inputs}_now")
+        ends = [f"{name}_after" for name in zeros]
+        for new, end in zip(new_states, ends, strict=True):
+            body.node("Identity", [new], end)
+        body.node("Identity", [output], f"{inputs}_out")
+        self._count = body._count
+
+        def value(name: str) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+        loop = helper.make_graph(
+            body._nodes,
+            "step",
+            [value(name) for name in [*states, f"{inputs}_now"]],
+            [value(name) for name in [*ends, f"{inputs}_out"]],
+        )
+        outputs = [*(f"{name}_last" for name in zeros), f"{inputs}_read"]
+        self.node("Scan", [*zeros, inputs], outputs, body=loop, num_scan_inputs=1)
+        return outputs[-1]
 
     def finish(self, num_classes: int) -> bytes:
         ids = helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["batch", "time"])
@@ -162,44 +214,194 @@ def _reordered(weight: np.ndarray, order: Sequence[int]) -> np.ndarray:
     return np.concatenate([parts[i] for i in order], axis=-1).T
 
 
-# Operator, and Keras' gates in ONNX' order: LSTM i,f,g,o → i,o,f,g; GRU z,r,g in both.
-_OPERATORS: dict[type, tuple[str, tuple[int, ...]]] = {
-    keras.layers.SimpleRNN: ("RNN", (0,)),
-    keras.layers.LSTM: ("LSTM", (0, 3, 1, 2)),
-    keras.layers.GRU: ("GRU", (0, 1, 2)),
+# A gate that must stay open gets this bias: σ is then 1 to within float32.
+OPEN = 30.0
+
+
+@dataclass(frozen=True)
+class _Operator:
+    """One direction of a recurrent layer as an ONNX operator wants it.
+
+    Attributes:
+        name: of the operator.
+        kernel: (features, gates·units), in the order of ONNX' gates: LSTM i, o, f, g; GRU z, r, g.
+        recurrent_kernel: (units, gates·units).
+        bias: (2, gates·units), of input and of state.
+        peepholes: (3·units,), i, o, f, of an LSTM that has them.
+        attributes: of the operator.
+    """
+
+    name: str
+    kernel: np.ndarray
+    recurrent_kernel: np.ndarray
+    bias: np.ndarray
+    peepholes: np.ndarray | None = None
+    attributes: dict[str, int] = field(default_factory=dict)
+
+
+def _parts(weight: np.ndarray, count: int) -> list[np.ndarray]:
+    return np.split(weight, count, axis=-1)
+
+
+def _joined(*parts: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts, axis=-1)
+
+
+def _with_no_state_bias(bias: np.ndarray) -> np.ndarray:
+    return np.stack([bias, np.zeros_like(bias)])
+
+
+def _simple_operator(layer: Any) -> _Operator:
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    return _Operator("RNN", kernel, recurrent_kernel, _with_no_state_bias(bias))
+
+
+def _gru_operator(layer: Any) -> _Operator:
+    attributes = {"linear_before_reset": int(layer.reset_after)}
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    if not layer.reset_after:
+        bias = _with_no_state_bias(bias)
+    return _Operator("GRU", kernel, recurrent_kernel, bias, attributes=attributes)
+
+
+def _lstm_operator(layer: Any) -> _Operator:
+    """An LSTM, with peepholes if it has a fourth weight."""
+
+    def ordered(weight: np.ndarray) -> np.ndarray:
+        i, f, g, o = _parts(weight, 4)
+        return _joined(i, o, f, g)
+
+    kernel, recurrent_kernel, bias, *peepholes = layer.get_weights()
+    if peepholes:
+        (p_i, p_f, p_o), peepholes = peepholes[0], []
+        peepholes = [_joined(p_i, p_o, p_f)]
+    bias = _with_no_state_bias(ordered(bias))
+    return _Operator("LSTM", ordered(kernel), ordered(recurrent_kernel), bias, *peepholes)
+
+
+def _coupled_operator(layer: Any) -> _Operator:
+    """ONNX couples the other way, f = 1 − i: so i = σ(−z_f), since 1 − σ(−z) = σ(z)."""
+
+    def ordered(weight: np.ndarray) -> np.ndarray:
+        f, g, o = _parts(weight, 3)
+        return _joined(-f, o, f, g)
+
+    kernel, recurrent_kernel, bias = map(ordered, layer.get_weights())
+    attributes = {"input_forget": 1}
+    return _Operator(
+        "LSTM", kernel, recurrent_kernel, _with_no_state_bias(bias), attributes=attributes
+    )
+
+
+def _forget_gate_operator(layer: Any) -> _Operator:
+    """An LSTM whose other two gates are always open: faster than any loop of our own."""
+
+    def ordered(weight: np.ndarray, rest: float) -> np.ndarray:
+        f, g = _parts(weight, 2)
+        fixed = np.full_like(f, rest)
+        return _joined(fixed, fixed, f, g)
+
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    bias = _with_no_state_bias(ordered(bias, OPEN))
+    return _Operator("LSTM", ordered(kernel, 0), ordered(recurrent_kernel, 0), bias)
+
+
+def _clockwork_operator(layer: Any) -> _Operator:
+    """A GRU that keeps a unit's state unless its clock ticks, see `_with_clocks`.
+
+    The clocks' inputs close the update gate (z = 0, all new) where they tick; else its bias holds
+    it open (z = 1, all kept).  The reset gate is always open.
+    """
+    cell = layer.cell
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    recurrent_kernel = recurrent_kernel * cell.hears
+    periods = np.unique(cell.periods)
+    own = (periods[:, None] == cell.periods).astype("float32")  # (clocks, units)
+    others = np.zeros_like(own)
+    clocks = [others, own] if layer.go_backwards else [own, others]
+    update = np.concatenate([np.zeros_like(kernel), *(-2 * OPEN * part for part in clocks)])
+    candidate = np.concatenate([kernel, others, others])
+    opened = np.full_like(bias, OPEN)
+    return _Operator(
+        "GRU",
+        _joined(update, np.zeros_like(update), candidate),
+        _joined(*[np.zeros_like(recurrent_kernel)] * 2, recurrent_kernel),
+        _with_no_state_bias(_joined(opened, opened, bias)),
+        attributes={"linear_before_reset": 1},
+    )
+
+
+def _with_clocks(graph: _Graph, states: str, periods: np.ndarray) -> str:
+    """Add to each word's features a one for each clock that ticks there, else a zero.
+
+    First the clocks that count from the text's first word, then those that count from its last.
+    """
+    one = graph.weight(np.array(1, "int32"))
+    shape = graph.node("Shape", ["ids"], start=0, end=1)
+    time = graph.node("Cast", [graph.node("Squeeze", [shape])], to=TensorProto.INT32)
+    positions = graph.node("Range", [graph.weight(np.array(0, "int32")), time, one])
+    batch_of_zeros = graph.node("Mul", ["ids", graph.weight(np.array(0, "int32"))])
+    column = graph.node("Unsqueeze", [positions, graph.weight(np.array([1]))])
+    from_start = graph.node("Add", [column, batch_of_zeros])  # (time, batch)
+    from_end = graph.node("Sub", [graph.node("Sub", ["lengths", one]), from_start])
+    features = [states]
+    for counted in (from_start, from_end):
+        words = graph.node("Unsqueeze", [counted, graph.weight(np.array([2]))])
+        rest = graph.node("Mod", [words, graph.weight(periods.astype("int32"))])
+        ticks = graph.node("Equal", [rest, graph.weight(np.array(0, "int32"))])
+        features.append(graph.node("Cast", [ticks], to=TensorProto.FLOAT))
+    return graph.node("Concat", features, axis=2)
+
+
+# Layer or cell → how one direction becomes an operator.
+_OPERATORS: dict[type, Callable[[Any], _Operator]] = {
+    keras.layers.SimpleRNN: _simple_operator,
+    keras.layers.LSTM: _lstm_operator,
+    keras.layers.GRU: _gru_operator,
+    cells.PeepholeLSTMCell: _lstm_operator,
+    cells.CoupledLSTMCell: _coupled_operator,
+    cells.ForgetGateLSTMCell: _forget_gate_operator,
+    cells.ClockworkRNNCell: _clockwork_operator,
 }
 
 
-def _direction_weights(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """W, R and B of one direction as ONNX wants them."""
-    _, order = _OPERATORS[type(layer)]
-    kernel, recurrent_kernel, bias = layer.get_weights()
-    if bias.ndim == 1:  # ONNX adds an input and a recurrent bias; only Keras' GRU has both
-        bias = np.stack([bias, np.zeros_like(bias)])
-    biases = [_reordered(part[None], order)[:, 0] for part in bias]
-    return _reordered(kernel, order), _reordered(recurrent_kernel, order), np.concatenate(biases)
+def _cell_type(layer: Any) -> type:
+    return type(layer.cell) if isinstance(layer, keras.layers.RNN) and type(
+        layer
+    ) is cells.ProjectedRNN else type(layer)
 
 
 def _write_recurrent(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     bidirectional = isinstance(layer, keras.layers.Bidirectional)
     directions = [layer.forward_layer, layer.backward_layer] if bidirectional else [layer]
-    if layer_type_problem := [d.name for d in directions if type(d) not in _OPERATORS]:
-        raise ExportError(f"No ONNX operator for {layer_type_problem[0]}")
-    operator, _ = _OPERATORS[type(directions[0])]
-    weights = [np.stack(w) for w in zip(*map(_direction_weights, directions), strict=True)]
-    attributes: dict[str, Any] = {
-        "hidden_size": directions[0].units,
-        "direction": "bidirectional" if bidirectional else "forward",
-    }
-    if operator == "GRU":
-        attributes["linear_before_reset"] = int(directions[0].reset_after)
+    kind = _cell_type(directions[0])
+    if kind in _LOOPS:
+        return _write_loop(graph, layer, directions, inputs[0])
+    if kind not in _OPERATORS:
+        raise ExportError(f"No ONNX operator for {directions[0].name} ({kind.__name__})")
+    operators = [_OPERATORS[kind](direction) for direction in directions]
+    first = operators[0]
+    weights = [
+        np.stack([operator.kernel.T for operator in operators]),
+        np.stack([operator.recurrent_kernel.T for operator in operators]),
+        np.stack([operator.bias.reshape(-1) for operator in operators]),
+    ]
+    arguments = [inputs[0], *map(graph.weight, weights), "lengths"]
+    if kind is cells.ClockworkRNNCell:
+        periods = np.unique(directions[0].cell.periods)
+        arguments[0] = _with_clocks(graph, inputs[0], periods)
+    if first.peepholes is not None:
+        peepholes = np.stack([operator.peepholes for operator in operators])
+        arguments += ["", "", graph.weight(peepholes)]
     every_step = directions[0].return_sequences
     name = f"{layer.name}_states"
     states = graph.node(
-        operator,
-        [inputs[0], *map(graph.weight, weights), "lengths"],
+        first.name,
+        arguments,
         [name, ""] if every_step else ["", name],
-        **attributes,
+        hidden_size=len(first.recurrent_kernel),
+        direction="bidirectional" if bidirectional else "forward",
+        **first.attributes,
     )
     merge = layer.merge_mode if bidirectional else "concat"
     if every_step:  # (time, directions, batch, units) → (time, batch, features)
@@ -219,6 +421,123 @@ def _merged(graph: _Graph, states: str, merge: str, *, axis: int) -> str:
     return graph.node("ReduceMean", [states], axes=[axis], keepdims=0)
 
 
+def _write_loop(graph: _Graph, layer: Any, directions: list[Any], inputs: str) -> str:
+    """A cell that no operator computes: `Scan`, once for each direction.
+
+    The backward one reads texts that are turned round, so both meet the padding after the last
+    word, where nothing uses their outputs; no step needs the mask.
+    """
+    outputs = []
+    for direction in directions:
+        read = _reversed(graph, inputs) if direction.go_backwards else inputs
+        states = _LOOPS[type(direction.cell)](graph, direction.cell, read)
+        if not direction.return_sequences:  # the output at the last word that was read
+            first = graph.weight(np.array(0))
+            states = graph.node("Gather", [_reversed(graph, states), first], axis=0)
+        elif direction.go_backwards:
+            states = _reversed(graph, states)
+        outputs.append(states)
+    if len(outputs) == 1:
+        return outputs[0]
+    if layer.merge_mode == "concat":
+        return graph.node("Concat", outputs, axis=-1)
+    return graph.node("Sum" if layer.merge_mode == "sum" else "Mean", outputs)
+
+
+def _reversed(graph: _Graph, states: str) -> str:
+    """Turn the words of each text round, padding left where it is: (time, batch, features)."""
+    lengths = graph.node("Cast", ["lengths"], to=TensorProto.INT64)
+    return graph.node("ReverseSequence", [states, lengths], batch_axis=1, time_axis=0)
+
+
+def _gate_nodes(graph: _Graph, z: str, units: int) -> tuple[str, str, str, str]:
+    """i, f, o and g from their sums side by side, in this order."""
+    sizes = graph.weight(np.array([3 * units, units]))
+    gates, candidate = "", ""
+    gates, candidate = graph.split(z, sizes)
+    i, f, o = graph.split(graph.node("Sigmoid", [gates]), graph.weight(np.array([units] * 3)))
+    return i, f, o, graph.node("Tanh", [candidate])
+
+
+def _grid_loop(graph: _Graph, cell: cells.GridLSTMCell, inputs: str) -> str:
+    projection, *weights = cell.get_weights()
+    projected = graph.node("MatMul", [inputs, graph.weight(projection)])
+    halves = graph.weight(np.array([cell.units] * 2))
+    names = []  # kernel and bias of time and depth of each layer, gates i, f, o, g
+    for weight in weights:
+        i, f, g, o = _parts(weight, 4)
+        names.append(graph.weight(_joined(i, f, o, g)))
+
+    def lstm(body: _Graph, h_time: str, h_depth: str, m: str, kernel: str, bias: str) -> Any:
+        seen = body.node("Concat", [h_time, h_depth], axis=1)
+        i, f, o, g = _gate_nodes(body, body.node("Gemm", [seen, kernel, bias]), cell.units)
+        m = body.node("Add", [body.node("Mul", [f, m]), body.node("Mul", [i, g])])
+        return body.node("Tanh", [body.node("Mul", [o, m])]), m
+
+    def step(body: _Graph, states: list[str], now: str) -> tuple[str, list[str]]:
+        h_depth, m_depth = body.split(now, halves)
+        new_states = []
+        for n in range(cell.layers):
+            time, depth = names[4 * n : 4 * n + 2], names[4 * n + 2 : 4 * n + 4]
+            h_time, m_time = lstm(body, states[2 * n], h_depth, states[2 * n + 1], *time)
+            h_depth, m_depth = lstm(body, h_time, h_depth, m_depth, *depth)
+            new_states += [h_time, m_time]
+        return h_depth, new_states
+
+    return graph.scan(step, cell.state_size, projected)
+
+
+def _depth_gated_loop(graph: _Graph, cell: cells.DepthGatedLSTMCell, inputs: str) -> str:
+    units = cell.units
+    stack = []  # of each layer kernel, recurrent kernel, bias; and peepholes
+    weights = cell.get_weights()
+    for n in range(cell.layers):
+        *matrices, peepholes = weights[4 * n : 4 * n + 4]
+        rows = [graph.weight(row) for row in peepholes]
+        stack.append(([graph.weight(matrix) for matrix in matrices], rows))
+    kernel, _, bias = stack[0][0]
+    projected = graph.node("Add", [graph.node("MatMul", [inputs, kernel]), bias])
+
+    def step(body: _Graph, states: list[str], now: str) -> tuple[str, list[str]]:
+        def mul(a: str, b: str) -> str:
+            return body.node("Mul", [a, b])
+
+        def add(*terms: str) -> str:
+            total = terms[0]
+            for term in terms[1:]:
+                total = body.node("Add", [total, term])
+            return total
+
+        new_states: list[str] = []
+        for n, ((kernel, recurrent_kernel, bias), peepholes) in enumerate(stack):
+            h, c = states[2 * n : 2 * n + 2]
+            z_d = ""
+            if n:
+                h_below, c_below = new_states[-2:]
+                z = body.node("Gemm", [h_below, kernel, bias])
+                now, z_d = body.split(z, graph.weight(np.array([4 * units, units])))
+            z = add(now, body.node("MatMul", [h, recurrent_kernel]))
+            z_i, z_f, z_g, z_o = body.split(z, graph.weight(np.array([units] * 4)))
+            i = body.node("Sigmoid", [add(z_i, mul(peepholes[0], c))])
+            f = body.node("Sigmoid", [add(z_f, mul(peepholes[1], c))])
+            new_c = add(mul(f, c), mul(i, body.node("Tanh", [z_g])))
+            if n:
+                seen = add(z_d, mul(peepholes[3], c), mul(peepholes[4], c_below))
+                new_c = add(new_c, mul(body.node("Sigmoid", [seen]), c_below))
+            o = body.node("Sigmoid", [add(z_o, mul(peepholes[2], new_c))])
+            new_states += [mul(o, body.node("Tanh", [new_c])), new_c]
+        return new_states[-2], new_states
+
+    return graph.scan(step, cell.state_size, projected)
+
+
+# Cell → how one direction becomes a loop: (graph, cell, inputs) → outputs (time, batch, units).
+_LOOPS: dict[type, Callable[[_Graph, Any, str], str]] = {
+    cells.GridLSTMCell: _grid_loop,
+    cells.DepthGatedLSTMCell: _depth_gated_loop,
+}
+
+
 def _write_pooling(graph: _Graph, layer: MaskedPooling, inputs: list[str]) -> str:
     states, mask = inputs
     # ONNX Runtime multiplies and adds a mask several times as fast as it chooses with Where.
@@ -236,6 +555,22 @@ def _write_pooling(graph: _Graph, layer: MaskedPooling, inputs: list[str]) -> st
         lengths = graph.node("Unsqueeze", [lengths, graph.weight(np.array([1]))])
         pooled.append(graph.node("Div", [total, lengths]))
     return graph.node("Concat", pooled, axis=1) if len(pooled) > 1 else pooled[0]
+
+
+def _write_attention(graph: _Graph, layer: AttentionPooling, inputs: list[str]) -> str:
+    states, mask = inputs
+    kernel, bias, context = layer.get_weights()
+    sums = graph.node("MatMul", [states, graph.weight(kernel)])
+    seen = graph.node("Tanh", [graph.node("Add", [sums, graph.weight(bias)])])
+    logits = graph.node("MatMul", [seen, graph.weight(context[:, None])])  # (time, batch, 1)
+    kept = graph.node("Cast", [mask], to=TensorProto.FLOAT)
+    one, lowest = (graph.weight(np.array(n, "float32")) for n in (1, 1e9))
+    penalty = graph.node("Mul", [graph.node("Sub", [kept, one]), lowest])
+    logits = graph.node("Add", [logits, penalty])
+    attention = graph.node("Softmax", [logits], axis=0)
+    weighed = graph.node("Mul", [attention, states])
+    graph.attention = attention
+    return graph.node("ReduceSum", [weighed, graph.weight(np.array([0]))], keepdims=0)
 
 
 def _write_dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
@@ -258,6 +593,8 @@ _WRITERS: dict[type, Callable[[_Graph, Any, list[str]], str]] = {
     keras.layers.LSTM: _write_recurrent,
     keras.layers.GRU: _write_recurrent,
     keras.layers.Bidirectional: _write_recurrent,
+    cells.ProjectedRNN: _write_recurrent,
     MaskedPooling: _write_pooling,
+    AttentionPooling: _write_attention,
     keras.layers.Dense: _write_dense,
 }
