@@ -1,13 +1,15 @@
 """A network built by `models.py` → an ONNX graph, written from its weights and checked.
 
 The graph takes `token_ids`, int32 (batch, time) with 0 = padding on the right, and gives
-`probabilities`, float32 (batch, num_classes).  Inside, time comes first, as ONNX' recurrent
-operators want it.  Keras' own exporter is not used: on TensorFlow it does not support bidirectional
+`probabilities`, float32 (batch, num_classes), and with attention pooling also `attention`, float32
+(batch, time), how much each word counts.  Inside, time comes first, as ONNX' recurrent operators
+want it.  Keras' own exporter is not used: on TensorFlow it does not support bidirectional
 LSTMs and converts masks wrongly.
 """
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,12 +87,13 @@ def _as_list(value: Any) -> list[Any]:
 
 
 class _Graph:
-    """Nodes and weights as they are added."""
+    """Nodes and weights as they are added; also the body of a loop, whose weights are outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, outside: "_Graph | None" = None) -> None:
         self._nodes: list[onnx.NodeProto] = []
-        self._weights: list[onnx.TensorProto] = []
-        self._count = 0
+        self._weights: list[onnx.TensorProto] = outside._weights if outside else []
+        self._numbers: Iterator[int] = outside._numbers if outside else itertools.count(1)
+        self.attention = ""  # name of the words' weights (time, batch, 1), if there are any
 
     def weight(self, value: np.ndarray) -> str:
         """Add a constant and return its name."""
@@ -107,18 +110,16 @@ class _Graph:
     ) -> str:
         """Add a node and return the name of its first named output."""
         if not outputs:
-            self._count += 1
-            outputs = f"{operator.lower()}_{self._count}"
+            outputs = f"{operator.lower()}_{next(self._numbers)}"
         outputs = [outputs] if isinstance(outputs, str) else list(outputs)
         self._nodes.append(helper.make_node(operator, list(inputs), outputs, **attributes))
         return next(name for name in outputs if name)
 
-    def split(self, value: str, sizes: str) -> list[str]:
-        """Split along the last axis into parts of the widths that the weight `sizes` holds."""
-        self._count += 1
-        count = int(next(w for w in self._weights if w.name == sizes).dims[0])
-        names = [f"split_{self._count}_{i}" for i in range(count)]
-        self.node("Split", [value, sizes], names, axis=-1)
+    def split(self, value: str, widths: Sequence[int]) -> list[str]:
+        """Split along the last axis into parts of these widths; returns their names."""
+        number = next(self._numbers)
+        names = [f"split_{number}_{i}" for i in range(len(widths))]
+        self.node("Split", [value, self.weight(np.array(widths))], names, axis=-1)
         return names
 
     def start(self) -> None:
@@ -134,7 +135,7 @@ class _Graph:
 
     def scan(
         self,
-        step: "Callable[[_Graph, list[str], str], tuple[str, list[str]]]",
+        step: Callable[["_Graph", list[str], str], tuple[str, list[str]]],
         widths: Sequence[int],
         inputs: str,
     ) -> str:
@@ -142,44 +143,38 @@ class _Graph:
 
         Args:
             step: adds the nodes of one step to the graph that it is given: names of the states and
-                of the step's input → name of the output and of the new states.
+                of the step's input → name of the output and names of the new states.
             widths: of the states, which start at zero.
             inputs: name of the inputs, (time, batch, features).
         """
-        shape = self.node("Shape", [inputs], start=1, end=2)  # [batch]
-        zeros = []
+        batch = self.node("Shape", [inputs], start=1, end=2)
+        states = []
         for width in widths:
-            size = self.node("Concat", [shape, self.weight(np.array([width]))], axis=0)
-            zeros.append(self.node("ConstantOfShape", [size]))  # float zeros
-        body = _Graph()
-        body._weights, body._count = self._weights, self._count  # a body sees what is outside
-        states = [f"{name}_before" for name in zeros]
-        output, new_states = step(body, states, f"{inputs}_now")
-        ends = [f"{name}_after" for name in zeros]
-        for new, end in zip(new_states, ends, strict=True):
-            body.node("Identity", [new], end)
-        body.node("Identity", [output], f"{inputs}_out")
-        self._count = body._count
-
-        def value(name: str) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-
-        loop = helper.make_graph(
-            body._nodes,
-            "step",
-            [value(name) for name in [*states, f"{inputs}_now"]],
-            [value(name) for name in [*ends, f"{inputs}_out"]],
-        )
-        outputs = [*(f"{name}_last" for name in zeros), f"{inputs}_read"]
-        self.node("Scan", [*zeros, inputs], outputs, body=loop, num_scan_inputs=1)
+            shape = self.node("Concat", [batch, self.weight(np.array([width]))], axis=0)
+            states.append(self.node("ConstantOfShape", [shape]))  # zeros
+        body = _Graph(self)
+        before, now = [f"{name}_before" for name in states], f"{inputs}_now"
+        output, after = step(body, before, now)
+        output = body.node("Identity", [output])  # a state may not be an output too
+        names = [before, [now], after, [output]]
+        values = [
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in group]
+            for group in names
+        ]
+        loop = helper.make_graph(body._nodes, "step", values[0] + values[1], values[2] + values[3])
+        outputs = [*(f"{name}_last" for name in states), f"{inputs}_outputs"]
+        self.node("Scan", [*states, inputs], outputs, body=loop, num_scan_inputs=1)
         return outputs[-1]
 
     def finish(self, num_classes: int) -> bytes:
-        ids = helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["batch", "time"])
-        answer = helper.make_tensor_value_info(
-            "probabilities", TensorProto.FLOAT, ["batch", num_classes]
-        )
-        graph = helper.make_graph(self._nodes, "sentiment", [ids], [answer], self._weights)
+        value = helper.make_tensor_value_info
+        ids = value("token_ids", TensorProto.INT32, ["batch", "time"])
+        outputs = [value("probabilities", TensorProto.FLOAT, ["batch", num_classes])]
+        if self.attention:
+            flat = self.node("Squeeze", [self.attention, self.weight(np.array([2]))])
+            self.node("Transpose", [flat], "attention", perm=[1, 0])
+            outputs.append(value("attention", TensorProto.FLOAT, ["batch", "time"]))
+        graph = helper.make_graph(self._nodes, "sentiment", [ids], outputs, self._weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model)
@@ -272,9 +267,7 @@ def _lstm_operator(layer: Any) -> _Operator:
         return _joined(i, o, f, g)
 
     kernel, recurrent_kernel, bias, *peepholes = layer.get_weights()
-    if peepholes:
-        (p_i, p_f, p_o), peepholes = peepholes[0], []
-        peepholes = [_joined(p_i, p_o, p_f)]
+    peepholes = [_joined(i, o, f) for i, f, o in peepholes]
     bias = _with_no_state_bias(ordered(bias))
     return _Operator("LSTM", ordered(kernel), ordered(recurrent_kernel), bias, *peepholes)
 
@@ -365,16 +358,15 @@ _OPERATORS: dict[type, Callable[[Any], _Operator]] = {
 }
 
 
-def _cell_type(layer: Any) -> type:
-    return type(layer.cell) if isinstance(layer, keras.layers.RNN) and type(
-        layer
-    ) is cells.ProjectedRNN else type(layer)
+def _kind(layer: Any) -> type:
+    """What the tables here know: the cell's class of a `ProjectedRNN`, else the layer's."""
+    return type(layer.cell) if isinstance(layer, cells.ProjectedRNN) else type(layer)
 
 
 def _write_recurrent(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     bidirectional = isinstance(layer, keras.layers.Bidirectional)
     directions = [layer.forward_layer, layer.backward_layer] if bidirectional else [layer]
-    kind = _cell_type(directions[0])
+    kind = _kind(directions[0])
     if kind in _LOOPS:
         return _write_loop(graph, layer, directions, inputs[0])
     if kind not in _OPERATORS:
@@ -450,19 +442,10 @@ def _reversed(graph: _Graph, states: str) -> str:
     return graph.node("ReverseSequence", [states, lengths], batch_axis=1, time_axis=0)
 
 
-def _gate_nodes(graph: _Graph, z: str, units: int) -> tuple[str, str, str, str]:
-    """i, f, o and g from their sums side by side, in this order."""
-    sizes = graph.weight(np.array([3 * units, units]))
-    gates, candidate = "", ""
-    gates, candidate = graph.split(z, sizes)
-    i, f, o = graph.split(graph.node("Sigmoid", [gates]), graph.weight(np.array([units] * 3)))
-    return i, f, o, graph.node("Tanh", [candidate])
-
-
 def _grid_loop(graph: _Graph, cell: cells.GridLSTMCell, inputs: str) -> str:
     projection, *weights = cell.get_weights()
     projected = graph.node("MatMul", [inputs, graph.weight(projection)])
-    halves = graph.weight(np.array([cell.units] * 2))
+    units = cell.units
     names = []  # kernel and bias of time and depth of each layer, gates i, f, o, g
     for weight in weights:
         i, f, g, o = _parts(weight, 4)
@@ -470,12 +453,14 @@ def _grid_loop(graph: _Graph, cell: cells.GridLSTMCell, inputs: str) -> str:
 
     def lstm(body: _Graph, h_time: str, h_depth: str, m: str, kernel: str, bias: str) -> Any:
         seen = body.node("Concat", [h_time, h_depth], axis=1)
-        i, f, o, g = _gate_nodes(body, body.node("Gemm", [seen, kernel, bias]), cell.units)
+        sums, candidate = body.split(body.node("Gemm", [seen, kernel, bias]), [3 * units, units])
+        i, f, o = body.split(body.node("Sigmoid", [sums]), [units] * 3)
+        g = body.node("Tanh", [candidate])
         m = body.node("Add", [body.node("Mul", [f, m]), body.node("Mul", [i, g])])
         return body.node("Tanh", [body.node("Mul", [o, m])]), m
 
     def step(body: _Graph, states: list[str], now: str) -> tuple[str, list[str]]:
-        h_depth, m_depth = body.split(now, halves)
+        h_depth, m_depth = body.split(now, [units, units])
         new_states = []
         for n in range(cell.layers):
             time, depth = names[4 * n : 4 * n + 2], names[4 * n + 2 : 4 * n + 4]
@@ -515,9 +500,9 @@ def _depth_gated_loop(graph: _Graph, cell: cells.DepthGatedLSTMCell, inputs: str
             if n:
                 h_below, c_below = new_states[-2:]
                 z = body.node("Gemm", [h_below, kernel, bias])
-                now, z_d = body.split(z, graph.weight(np.array([4 * units, units])))
+                now, z_d = body.split(z, [4 * units, units])
             z = add(now, body.node("MatMul", [h, recurrent_kernel]))
-            z_i, z_f, z_g, z_o = body.split(z, graph.weight(np.array([units] * 4)))
+            z_i, z_f, z_g, z_o = body.split(z, [units] * 4)
             i = body.node("Sigmoid", [add(z_i, mul(peepholes[0], c))])
             f = body.node("Sigmoid", [add(z_f, mul(peepholes[1], c))])
             new_c = add(mul(f, c), mul(i, body.node("Tanh", [z_g])))
