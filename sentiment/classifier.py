@@ -46,7 +46,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         model: name of a builder, see `sentiment.models.list_models`.
-        units, layers, embedding_dim, word_dropout, dropout, recurrent_dropout, merge, pooling:
+        units, layers, groups, embedding_dim, word_dropout, dropout, recurrent_dropout,
+            bidirectional, merge, pooling:
             settings of the builder; `None` takes the builder's default.
         num_words: size of the vocabulary, padding and out-of-vocabulary ids included.
         max_length: the most words read of a text; longer ones keep head and tail.
@@ -77,10 +78,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         *,
         units: int | None = None,
         layers: int | None = None,
+        groups: int | None = None,
         embedding_dim: int | None = None,
         word_dropout: float | None = None,
         dropout: float | None = None,
         recurrent_dropout: float | None = None,
+        bidirectional: bool | None = None,
         merge: str | None = None,
         pooling: str | None = None,
         num_words: int = 20_000,
@@ -99,10 +102,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         self.model = model
         self.units = units
         self.layers = layers
+        self.groups = groups
         self.embedding_dim = embedding_dim
         self.word_dropout = word_dropout
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.bidirectional = bidirectional
         self.merge = merge
         self.pooling = pooling
         self.num_words = num_words

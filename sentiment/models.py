@@ -121,7 +121,9 @@ class AttentionPooling(layers.Layer):
         """How much each word counts: float32 (batch, time), rows sum to one, padding has zero."""
         seen = ops.tanh(ops.matmul(states, self.kernel) + self.bias)
         logits = ops.matmul(seen, self.context)  # (batch, time)
-        return ops.softmax(ops.where(mask, logits, ops.full_like(logits, -1e9)), axis=1)
+        logits = ops.where(mask, logits, ops.full_like(logits, -1e9))
+        shifted = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
+        return shifted / ops.sum(shifted, axis=1, keepdims=True)  # Keras' softmax warns of one word
 
     def get_config(self) -> dict[str, Any]:
         """Settings, for saving."""

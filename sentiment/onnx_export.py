@@ -24,6 +24,9 @@ from sentiment.models import AttentionPooling, MaskedPooling, TokenMask
 OPSET = 17
 IR_VERSION = 9
 TOLERANCE = 1e-5  # float32: the same sums in another order
+# Ids that a batch should have at most, for graphs with a loop: its steps cost the same for one text
+# as for many.  On two cores this gave 1.5 times the speed of batches of a quarter.
+LOOP_BATCH_IDS = 12_288
 
 
 class ExportError(ValueError):
@@ -94,6 +97,7 @@ class _Graph:
         self._weights: list[onnx.TensorProto] = outside._weights if outside else []
         self._numbers: Iterator[int] = outside._numbers if outside else itertools.count(1)
         self.attention = ""  # name of the words' weights (time, batch, 1), if there are any
+        self.loops = 0
 
     def weight(self, value: np.ndarray) -> str:
         """Add a constant and return its name."""
@@ -164,6 +168,7 @@ class _Graph:
         loop = helper.make_graph(body._nodes, "step", values[0] + values[1], values[2] + values[3])
         outputs = [*(f"{name}_last" for name in states), f"{inputs}_outputs"]
         self.node("Scan", [*states, inputs], outputs, body=loop, num_scan_inputs=1)
+        self.loops += 1
         return outputs[-1]
 
     def finish(self, num_classes: int) -> bytes:
@@ -177,6 +182,8 @@ class _Graph:
         graph = helper.make_graph(self._nodes, "sentiment", [ids], outputs, self._weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         model.ir_version = IR_VERSION
+        if self.loops:
+            helper.set_model_props(model, {"batch_ids": str(LOOP_BATCH_IDS)})
         onnx.checker.check_model(model)
         return model.SerializeToString()
 

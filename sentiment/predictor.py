@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEUTRAL = "neutral"
 # Texts of similar length go through the network together: at most this many ids, padding included,
 # and texts.  Each core reads a batch of its own; small ones stay in its cache.  On two cores this
-# was 1.3 times as fast as larger batches that the cores share.
+# was 1.3 times as fast as larger batches that the cores share.  A graph may ask for another number.
 BATCH_IDS = 3072
 BATCH_TEXTS = 256
 WINDOW = 4096  # texts that are sorted by length, and tokenised while the window before is read
@@ -108,7 +108,7 @@ class Predictor:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
-        self._threads = threads or _available_cores()
+        self._threads = threads or available_cores()
         options.enable_cpu_mem_arena = False  # batches differ in shape; an arena keeps them all
         try:
             self._session = onnxruntime.InferenceSession(
@@ -119,6 +119,8 @@ class Predictor:
             raise ArtifactError(
                 f"{artifact.folder}: the network cannot be loaded: {reason}"
             ) from error
+        asked = self._session.get_modelmeta().custom_metadata_map
+        self._batch_ids = int(asked.get("batch_ids", BATCH_IDS))
         outputs = self._session.get_outputs()[0].shape[1]
         values = self.manifest.label_values
         if outputs != len(self.labels) or (values is not None and len(values) != outputs):
@@ -234,6 +236,32 @@ class Predictor:
             [oov for part in parts for oov in part.oov],
         )
 
+    def attention(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """How much each word counts for the answer, in a model with attention pooling.
+
+        Args:
+            texts: the texts.
+
+        Returns:
+            For each text its words, as the network read them, and their weights, which sum to one.
+
+        Raises:
+            TypeError: as `predict`.
+            ValueError: the model has no attention.
+        """
+        if len(self._session.get_outputs()) == 1:
+            raise ValueError(
+                f"Expected a model with attention pooling, such as attention_bilstm. Received: "
+                f"{self.manifest.model} with {self.manifest.settings.get('pooling')} pooling."
+            )
+        texts = list(checked_texts(texts))
+        found = []
+        for text, ids in zip(texts, self.encoder.encode(texts).token_ids, strict=True):
+            token_ids = np.array([ids], "int32")
+            (weights,) = self._session.run(["attention"], {"token_ids": token_ids})
+            found.append(list(zip(self.encoder.words_read(text), weights[0].tolist(), strict=True)))
+        return found
+
     def answer_windows(
         self,
         windows: Iterable[Sequence[str]],
@@ -275,7 +303,7 @@ class Predictor:
         start = 0
         while start < len(order):
             longest = len(token_ids[order[start]])
-            positions = order[start : start + max(1, min(BATCH_TEXTS, BATCH_IDS // longest))]
+            positions = order[start : start + max(1, min(BATCH_TEXTS, self._batch_ids // longest))]
             ids = pad_sequences([token_ids[i] for i in positions], padding="post")
             batches.append((positions, workers.submit(self._run, ids)))
             start += len(positions)
@@ -322,7 +350,8 @@ class Predictor:
             )
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -520,17 +520,24 @@ class TextEncoder:
             TypeError: `texts` is a single string or holds something that is no string.
         """
         texts = list(checked_texts(texts))
-        head = round(self.max_length * self.head_share)
-        tail = self.max_length - head
         token_ids, truncated, words, oov = [], [], [], []
         for ids in self.tokenizer.texts_to_sequences(texts):
             words.append(len(ids))
             oov.append(ids.count(OOV_ID))
             truncated.append(len(ids) > self.max_length)
-            if len(ids) > self.max_length:
-                ids = ids[:head] + ids[len(ids) - tail :]
-            token_ids.append(ids or [OOV_ID])
+            token_ids.append(self._cut(ids) or [OOV_ID])
         return Encoded(token_ids, truncated, words, oov)
+
+    def words_read(self, text: str) -> list[str]:
+        """The words behind the ids that `encode` gives for a text, one for each id."""
+        return self._cut(self.tokenizer.words(text)) or [self.tokenizer.oov_token]
+
+    def _cut(self, words: list[Any]) -> list[Any]:
+        """Words or ids of a text, head and tail of one that is too long."""
+        if len(words) <= self.max_length:
+            return words
+        head = round(self.max_length * self.head_share)
+        return words[:head] + words[len(words) - (self.max_length - head) :]
 
     def decode(self, token_ids: Iterable[Iterable[int]]) -> list[str]:
         """Words of each row, joined by spaces; padding is skipped."""

@@ -27,13 +27,18 @@ EXAMPLES = """examples:
 # its signature, where the defaults live; a test compares the defaults named here with it.
 SETTINGS: tuple[tuple[str, type, str], ...] = (
     ("units", int, "width of the recurrent state, of each direction (default: 64)"),
-    ("layers", int, "recurrent layers, 1 to 4 (default: 1)"),
+    ("layers", int, "recurrent layers, 1 to 4 (default: the builder's)"),
+    ("groups", int, "groups of units with a clock of their own (default: 5)"),
     ("embedding-dim", int, "width of a word's vector (default: 128)"),
     ("word-dropout", float, "share of words left out in training (default: the builder's)"),
     ("dropout", float, "share of features dropped in training (default: the builder's)"),
     ("recurrent-dropout", float, "share of state features dropped at each step (default: 0.0)"),
     ("merge", str, "of two directions: concatenate, sum or average (default: concatenate)"),
-    ("pooling", str, "of the states: last, max, mean or max+mean (default: the builder's)"),
+    (
+        "pooling",
+        str,
+        "of the states: last, max, mean, max+mean or attention (default: the builder's)",
+    ),
     ("num-words", int, "size of the vocabulary (default: 20000)"),
     ("max-length", int, "most words read of a text; longer ones keep head and tail (default: 400)"),
     ("epochs", int, "most passes over the training texts (default: about 1,000 updates)"),
@@ -147,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         default="bilstm",
         metavar="NAME",
-        help="builder: rnn, lstm, gru, bilstm or bigru (default: bilstm)",
+        help="builder: rnn, lstm, gru, bilstm, bigru, peephole_lstm, coupled_lstm, "
+        "forget_gate_lstm, depth_gated_lstm, clockwork_rnn, grid_lstm, attention_bilstm or "
+        "attention_gru (default: bilstm)",
     )
     parser.add_argument(
         "--out",
@@ -164,6 +171,12 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text
         )
+    parser.add_argument(
+        "--bidirectional",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="read in both directions, where the builder leaves the choice",
+    )
     parser.add_argument(
         "--ema",
         type=_number_or_none,
@@ -211,7 +224,7 @@ def _main(options: argparse.Namespace) -> None:
     source = "sample" if options.data is None else options.data
     settings = {
         name: given[name]
-        for name in (*(name.replace("-", "_") for name, _, _ in SETTINGS), "ema")
+        for name in (*(name.replace("-", "_") for name, _, _ in SETTINGS), "bidirectional", "ema")
         if name in given
     }
     settings["class_weight"] = None if options.class_weight == "none" else options.class_weight

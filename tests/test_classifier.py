@@ -340,7 +340,7 @@ def test_one_str_is_refused(fitted):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "transformer"}, "`model` must be one of rnn, lstm, gru, bilstm, bigru. Rec"),
+        ({"model": "transformer"}, "`model` must be one of rnn, lstm, gru, bilstm, bigru, "),
         ({"merge": "sum"}, "Model 'gru' has no setting 'merge'; it has: embedding_dim, units, "),
         ({"units": 0}, "`units` must be a whole number from 1 to 8192. Received: 0"),
         ({"units": 2.5}, "`units` must be a whole number from 1 to 8192. Received: 2.5"),

@@ -1349,13 +1349,20 @@ def test_damaged_model(refused, model, reviews, tmp_path, command, damage):
 
 
 WRONG_SETTINGS = [
-    (["--model", "transformer"], "`model` must be one of rnn, lstm, gru, bilstm, bigru. Received: "
+    (["--model", "transformer"], f"`model` must be one of {', '.join(list_models())}. Received: "
                                  "'transformer'"),
+    (["--bidirectional"], "Model 'bilstm' has no setting 'bidirectional'; it has: embedding_dim, "
+     "units, layers, merge, pooling, word_dropout, dropout, recurrent_dropout"),
+    (["--model", "clockwork_rnn", "--units", "4"], "`groups` must be a whole number from 1 to 4. "
+                                                   "Received: 5"),
+    (["--model", "depth_gated_lstm", "--layers", "1"], "`layers` must be a whole number from 2 to "
+                                                       "4. Received: 1"),
     (["--model", "lstm", "--merge", "sum"], "Model 'lstm' has no setting 'merge'; it has: embedding"
      "_dim, units, layers, pooling, word_dropout, dropout, recurrent_dropout"),
     (["--merge", "product"], "`merge` must be one of concatenate, sum, average. Received: "
                              "'product'"),
-    (["--pooling", "min"], "`pooling` must be one of last, max, mean, max+mean. Received: 'min'"),
+    (["--pooling", "min"], "`pooling` must be one of last, max, mean, max+mean, attention. "
+                           "Received: 'min'"),
     (["--units", "0"], "`units` must be a whole number from 1 to 8192. Received: 0"),
     (["--units", "1000000"], "`units` must be a whole number from 1 to 8192. Received: 1000000"),
     (["--layers", "5"], "`layers` must be a whole number from 1 to 4. Received: 5"),
