@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,12 @@ from sentiment.data import DataError, load_reviews
 EXAMPLES = """examples:
   python -m sentiment.benchmark
   python -m sentiment.benchmark --data path/to/aclImdb_v1.tar.gz --rows 1000000
+  python -m sentiment.benchmark --builders
 """
 TEXT = "This film was okay"
 STARTS = 9
+UNITS, LENGTH, VOCAB_SIZE = 64, 240, 20_000  # of the networks whose speed is compared
+TRAINING_TEXTS, TURNS = 32, 9
 # What a Keras user does for the same answer: import, load, tokenise, predict.
 KERAS_PROGRAM = """
 import sys
@@ -187,6 +191,74 @@ def measure_agreement(folder: Path, texts: Sequence[str]) -> Measured:
     )
 
 
+@dataclass(frozen=True)
+class BuilderSpeed:
+    """How fast a builder's network is.
+
+    Attributes:
+        model: name of the builder.
+        training: ids a second that Keras trains on, on all cores.
+        prediction: ids a second that ONNX Runtime reads, on one core.
+    """
+
+    model: str
+    training: float
+    prediction: float
+
+
+def measure_builders(units: int = UNITS, length: int = LENGTH) -> list[BuilderSpeed]:
+    """Speed of every builder's network with the same units, all taking turns.
+
+    Args:
+        units: width of the recurrent states, of each direction.
+        length: words of each text, which are random ids.
+    """
+    with command_line.quiet_import():
+        import tensorflow as tf
+
+        from sentiment import models, onnx_export, predictor
+    import numpy as np
+
+    tf.get_logger().setLevel("ERROR")  # it warns of many networks in one process
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before the first import
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    generator = np.random.default_rng(0)
+
+    def ids(texts: int) -> np.ndarray:
+        return generator.integers(1, VOCAB_SIZE, (texts, length)).astype("int32")
+
+    batch, labels = ids(TRAINING_TEXTS), generator.integers(0, 2, TRAINING_TEXTS)
+    networks, sessions, read = {}, {}, {}
+    for name in models.list_models():
+        network = models.build_model(name, VOCAB_SIZE, 2, seed=0, units=units)
+        graph = onnx_export.export_onnx(network)
+        network.compile("adam", "sparse_categorical_crossentropy")
+        for shape in (batch, batch[:, 1:]):  # TensorFlow compiles the first shape, then any
+            network.train_on_batch(shape, labels)
+        networks[name] = network
+        sessions[name] = onnxruntime.InferenceSession(graph, options)
+        asked = sessions[name].get_modelmeta().custom_metadata_map
+        texts = int(asked.get("batch_ids", predictor.BATCH_IDS)) // length
+        read[name] = {"token_ids": ids(texts)}
+    training, prediction = ({name: [] for name in networks} for _ in range(2))
+    for _ in range(TURNS):
+        for name in networks:
+            started = time.perf_counter()
+            networks[name].train_on_batch(batch, labels)
+            training[name].append(batch.size / (time.perf_counter() - started))
+            started = time.perf_counter()
+            sessions[name].run(["probabilities"], read[name])
+            seconds = time.perf_counter() - started
+            prediction[name].append(read[name]["token_ids"].size / seconds)
+    return [
+        BuilderSpeed(name, statistics.median(training[name]), statistics.median(prediction[name]))
+        for name in networks
+    ]
+
+
 def write_csv(path: Path, texts: "Sequence[str] | Iterator[str]") -> None:
     """A file with the one column `text`."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -213,6 +285,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="rows of the file that memory is measured with (default: 100000)",
     )
+    parser.add_argument(
+        "--builders",
+        action="store_true",
+        help="measure instead how fast each builder's network trains and predicts",
+    )
     return parser
 
 
@@ -224,6 +301,9 @@ def _main(options: argparse.Namespace) -> None:
     if importlib.util.find_spec("tensorflow") is None:  # better now than after minutes
         raise ModuleNotFoundError(name="tensorflow")
 
+    if options.builders:
+        _print_builders(measure_builders())
+        return
     folder = Predictor.load(options.model_dir).folder
     splits, _ = load_reviews(options.data)
     texts = (splits.get("test") or next(iter(splits.values()))).texts
@@ -242,6 +322,18 @@ def _main(options: argparse.Namespace) -> None:
 
 def _print(measured: Measured) -> None:
     print(f"| {measured.what} | {measured.value} |", flush=True)
+
+
+def _print_builders(speeds: Sequence[BuilderSpeed]) -> None:
+    lstm = next(speed for speed in speeds if speed.model == "lstm")
+    print(f"{os.cpu_count()} cores, {UNITS} units, texts of {LENGTH} words\n")
+    print("| builder | training, words/s | of `lstm` | prediction, words/s | of `lstm` |")
+    print("|---|---:|---:|---:|---:|")
+    for speed in speeds:
+        print(
+            f"| `{speed.model}` | {speed.training:,.0f} | {speed.training / lstm.training:.2f} "
+            f"| {speed.prediction:,.0f} | {speed.prediction / lstm.prediction:.2f} |"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
