@@ -2,6 +2,7 @@
 
     data.py            reviews from files, folders and archives
     preprocessing.py   texts → ids: Tokenizer, pad_sequences, TextEncoder
+    cells.py           recurrent cells that Keras lacks
     models.py          build_lstm, build_bilstm, …: ids → probabilities, in Keras
     fitting.py         a built network and encoded texts → a fitted, calibrated network
     onnx_export.py     a fitted network → an ONNX graph
@@ -11,10 +12,15 @@
     classifier.py      SentimentClassifier: all of it as a scikit-learn estimator
     equations.py       the recurrent cells in NumPy, gate by gate
     metrics.py         calibration error, Brier score, intervals
-    plots.py           pictures of an evaluation
+    baselines.py       linear models on n-grams, fastText, VADER
+    workers.py         processes that work on tasks, one thread each
+    comparison.py      networks and baselines under the same conditions
+    memory.py          how far back a network remembers
+    plots.py           pictures of evaluations and comparisons
     command_line.py    what the commands share
 
-    train.py evaluate.py predict.py benchmark.py    the commands: python -m sentiment.train …
+    train.py evaluate.py predict.py compare.py benchmark.py    the commands, as in:
+        python -m sentiment.train
 
 Importing `sentiment` imports none of this; the names below are resolved when they are used.
 """

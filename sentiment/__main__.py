@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "learn from labelled reviews",
     "evaluate": "measure a model on labelled reviews",
     "predict": "label texts, lines or files",
+    "compare": "train many models under the same conditions and rank them",
     "benchmark": "measure start-up, speed and memory on this machine",
 }
 

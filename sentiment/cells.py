@@ -5,7 +5,8 @@ Each follows Keras' contract for cells, so `keras.layers.RNN(cell)` runs it: cal
 `ProjectedRNN` runs it faster.  In the equations σ is the logistic function and ∘ the product of
 each element with its own; x_t is the input, of width `features`.  Kernels start Glorot-uniform,
 recurrent kernels orthogonal, the biases of forget gates at one, all others at zero, as in Keras'
-LSTM.  `equations.py` has the same cells in NumPy, with every gate by name.
+LSTM; a docstring says where not.  `equations.py` has the same cells in NumPy, with every gate by
+name.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ from keras import ops
 States = list[Any]
 SEED_STEP = 20  # between the weights of a cell; the builders' own seeds are one apart
 CARRY_BIAS = -1.0  # of depth gates: at first little comes from below, or memories grow with depth
+# Of the forget gate of a cell that adds every word in full: with one, as elsewhere, the memory of a
+# long text starts so large that tanh hides it, and little is learned.  Two epochs over 5,000 IMDB
+# reviews gave a validation accuracy of 67 % (from 0), 80 % (from −1) and 83 % (from −2).
+UNGATED_FORGET_BIAS = -2.0
 
 
 @keras.saving.register_keras_serializable(package="sentiment")
@@ -220,7 +225,7 @@ class ForgetGateLSTMCell(_Cell):
     where
         W  `kernel` (features, 2·units), columns f, g
         U  `recurrent_kernel` (units, 2·units), same columns
-        b  `bias` (2·units,), same parts
+        b  `bias` (2·units,), same parts; b_f starts at −2
 
     Half of the LSTM's weights.  The memory can grow as long as the gate stays open, and then the
     output saturates.  The source feeds one-hot words to the gates, and reads segments of 50 words
@@ -234,7 +239,7 @@ class ForgetGateLSTMCell(_Cell):
         """Make the weights."""
         self.kernel = self._kernel("kernel", input_shape[-1], 2)
         self.recurrent_kernel = self._recurrent_kernel("recurrent_kernel", 2)
-        self.bias = self._bias("bias", (1, 0))
+        self.bias = self._bias("bias", (UNGATED_FORGET_BIAS, 0))
 
     def step(self, projected: Any, states: States) -> tuple[Any, States]:
         """See `_Cell`."""

@@ -93,9 +93,16 @@ class AttentionPooling(layers.Layer):
 
     pooling = "attention"
 
-    def __init__(self, *, kernel_initializer: Any = "glorot_uniform", **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        kernel_initializer: Any = "glorot_uniform",
+        context_initializer: Any = "glorot_uniform",  # not zeros: nothing would move the kernel
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.context_initializer = keras.initializers.get(context_initializer)
         self.supports_masking = True  # else Keras warns that the mask ends here
 
     def build(self, input_shape: Any) -> None:
@@ -105,8 +112,8 @@ class AttentionPooling(layers.Layer):
             name="kernel", shape=(units, units), initializer=self.kernel_initializer
         )
         self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
-        self.context = self.add_weight(  # not zero: else nothing moves the kernel
-            name="context", shape=(units,), initializer=self.kernel_initializer
+        self.context = self.add_weight(
+            name="context", shape=(units,), initializer=self.context_initializer
         )
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
@@ -127,8 +134,12 @@ class AttentionPooling(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Settings, for saving."""
-        initializer = keras.initializers.serialize(self.kernel_initializer)
-        return {**super().get_config(), "kernel_initializer": initializer}
+        serialize = keras.initializers.serialize
+        return {
+            **super().get_config(),
+            "kernel_initializer": serialize(self.kernel_initializer),
+            "context_initializer": serialize(self.context_initializer),
+        }
 
 
 def build_rnn(
@@ -829,8 +840,11 @@ def _build(
             )
         states = recurrent(states, mask=mask)  # (batch, time, units), the last one as pooled
     if pooling == "attention":
-        kernel_initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-        attention = AttentionPooling(kernel_initializer=kernel_initializer, name="pooling")
+        attention = AttentionPooling(
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+            context_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+            name="pooling",
+        )
         states = attention(states, mask=mask)
     elif pooling != "last":
         states = MaskedPooling(pooling, name="pooling")(states, mask=mask)

@@ -280,17 +280,14 @@ def _lstm_operator(layer: Any) -> _Operator:
 
 
 def _coupled_operator(layer: Any) -> _Operator:
-    """ONNX couples the other way, f = 1 − i: so i = σ(−z_f), since 1 − σ(−z) = σ(z)."""
+    """An LSTM with i = σ(−z_f), which is 1 − σ(z_f)."""
 
     def ordered(weight: np.ndarray) -> np.ndarray:
         f, g, o = _parts(weight, 3)
         return _joined(-f, o, f, g)
 
     kernel, recurrent_kernel, bias = map(ordered, layer.get_weights())
-    attributes = {"input_forget": 1}
-    return _Operator(
-        "LSTM", kernel, recurrent_kernel, _with_no_state_bias(bias), attributes=attributes
-    )
+    return _Operator("LSTM", kernel, recurrent_kernel, _with_no_state_bias(bias))
 
 
 def _forget_gate_operator(layer: Any) -> _Operator:

@@ -1,13 +1,21 @@
 """Pictures of an evaluation: confusion matrix, reliability diagram, ROC curve."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
 
 from sentiment.metrics import expected_calibration_error, reliability
+
+if TYPE_CHECKING:
+    from sentiment.memory import MemoryReport
 
 # Okabe and Ito's palette: told apart by colour-blind people, and the same things always have the
 # same colour.
@@ -119,3 +127,262 @@ def _plot_roc(
     )
     axes.legend(loc="lower right")
     return _save(figure, path)
+
+
+def save_comparison_plot(
+    file: BinaryIO,
+    names: Sequence[str],
+    seconds: Sequence[Sequence[float]],
+    accuracies: Sequence[Sequence[float]],
+    *,
+    baselines: Sequence[bool],
+    title: str,
+) -> None:
+    """Draw accuracy against training time as PNG, one point a model.
+
+    Args:
+        file: where to, open for writing bytes.
+        names: the models.
+        seconds: training time of each model's runs.
+        accuracies: share of right answers of each model's runs; with more than one a bar shows
+            their standard deviation.
+        baselines: whether each model is a baseline, which gets another colour and shape.
+        title: what was compared.
+    """
+    figure, axes = _figure(9.0, 6.0)
+    x = np.array([np.mean(values) for values in seconds])
+    y = np.array([100 * np.mean(values) for values in accuracies])
+    spread = np.array([100 * np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in accuracies])
+    kinds = np.array(baselines, bool)
+    for kind, colour, marker, label in (
+        (~kinds, BLUE, "o", "network"),
+        (kinds, ORANGE, "s", "baseline"),
+    ):
+        if kind.any():
+            axes.errorbar(
+                x[kind],
+                y[kind],
+                spread[kind],
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                elinewidth=1,
+                capsize=3,
+                label=label,
+            )
+    axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.08)
+    axes.grid(color="#E5E5E5")
+    axes.set_axisbelow(True)
+    axes.set(
+        xlabel="training time, seconds",
+        ylabel="test accuracy, %"
+        + (", bars: standard deviation over seeds" if spread.any() else ""),
+        title=title,
+    )
+    axes.legend(loc="best")
+    _place_labels(axes, names, x, y)
+    figure.savefig(file, format="png")
+
+
+def _place_labels(axes: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
+    """Write names so that they cover neither points, nor each other, nor the legend.
+
+    A name stands beside its point where there is room; the others stand in a column on the right,
+    in the order of their points' height, with lines to them.
+    """
+    figure = axes.figure
+    paper = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}  # lines pass behind
+    texts = [
+        figure.text(0, 0, name, fontsize=9, verticalalignment="center", bbox=paper)
+        for name in names
+    ]
+    figure.draw_without_rendering()  # settles the layout, in which places are pixels
+    figure.set_layout_engine("none")
+    sizes = [text.get_window_extent().size for text in texts]
+    gap = 0.1 * figure.dpi
+    place = axes.get_position()
+    column = (sizes[np.argmax([size[0] for size in sizes])][0] + 4 * gap) / figure.bbox.width
+    axes.set_position([place.x0, place.y0, place.width - column, place.height])
+    figure.draw_without_rendering()
+
+    points = axes.transData.transform(np.column_stack([x, y]))
+    taken = [Bbox(point + [[-gap / 2, -gap / 2], [gap / 2, gap / 2]]) for point in points]
+    taken.append(axes.get_legend().get_window_extent())
+    inside = axes.get_window_extent()
+    crowded = []
+    for position in np.argsort(-points[:, 1]):
+        box = _free_place(points[position], *sizes[position], gap, taken, inside)
+        if box is None:
+            crowded.append(position)
+            continue
+        taken.append(box)
+        texts[position].set_position(figure.transFigure.inverted().transform(_left_middle(box)))
+    heights = _apart(
+        [points[position][1] for position in crowded],
+        1.15 * max(size[1] for size in sizes),
+        inside.y0,
+        inside.y1,
+    )
+    for position, height in zip(crowded, heights, strict=True):
+        start = figure.transFigure.inverted().transform((inside.x1 + 3 * gap, height))
+        texts[position].set_position(start)
+        end = figure.transFigure.inverted().transform(points[position])
+        left = start[0] - 0.5 * gap / figure.bbox.width
+        line = Line2D([left, end[0]], [start[1], end[1]], color=GREY, linewidth=0.6, zorder=1)
+        figure.add_artist(line)
+
+
+def _left_middle(box: Bbox) -> tuple[float, float]:
+    return box.x0, (box.y0 + box.y1) / 2
+
+
+def _free_place(
+    point: np.ndarray, width: float, height: float, gap: float, taken: list[Bbox], inside: Bbox
+) -> Bbox | None:
+    """A box of this size beside a point that covers nothing, in pixels, or `None`."""
+    for left, bottom in (
+        (point[0] + gap, point[1] - height / 2),
+        (point[0] - gap - width, point[1] - height / 2),
+    ):
+        box = Bbox.from_bounds(left, bottom, width, height)
+        whole = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
+        if whole and not box.padded(gap / 6).count_overlaps(taken):
+            return box
+    return None
+
+
+def _apart(heights: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Falling heights, moved as little as needed to be `least` apart and within low…high."""
+    moved: list[float] = []
+    for height in heights:
+        moved.append(min(height, moved[-1] - least if moved else high))
+    floor = low
+    for i in reversed(range(len(moved))):
+        moved[i] = max(moved[i], floor)
+        floor = moved[i] + least
+    return moved
+
+
+GREEN, VERMILION, PURPLE, PALE = "#009E73", "#D55E00", "#CC79A7", "#C4C4C4"
+
+
+def save_gradient_plot(path: Path, reports: Sequence["MemoryReport"]) -> Path:
+    """Draw the gradients of several networks by distance, one panel for each.
+
+    Args:
+        path: the PNG.
+        reports: one per builder.
+    """
+    figure, panels = _memory_panels(reports)
+    for axes, shown in zip(panels, reports, strict=True):
+        colour = _family_colour(shown.model)
+        for report in reports:
+            if report is not shown:
+                axes.plot(report.distances, report.trained_median, color=PALE, linewidth=0.8)
+        axes.fill_between(
+            shown.distances, shown.trained_low, shown.trained_high, color=colour, alpha=0.2, lw=0
+        )
+        axes.plot(shown.distances, shown.untrained_median, color="black", lw=1, ls=":")
+        axes.plot(shown.distances, shown.trained_median, color=colour, linewidth=1.8)
+        # Not "mask": between zeros, as of clockwork units that rest, a lone word would not be seen.
+        axes.set_yscale("log", nonpositive="clip")
+    curves = [curve for r in reports for curve in (r.untrained_median, r.trained_median)]
+    largest = max(map(max, curves))
+    smallest = min((value for curve in curves for value in curve if value > 0), default=1e-12)
+    panels[0].set_ylim(max(smallest / 3, largest * 1e-12), largest * 5)
+    _memory_legend(
+        figure,
+        "Gradient of the answer with respect to a word, by its distance from the end\n"
+        f"median of up to {max(r.texts for r in reports):,} long reviews",
+        [
+            Line2D([], [], color="black", linestyle=":", label="untrained"),
+            Line2D([], [], color=GREY, linewidth=1.8, label="trained, with 10 % to 90 % of texts"),
+            Line2D([], [], color=PALE, label="the others, trained"),
+        ],
+    )
+    _label_bottom(panels, "distance from the end (words)")
+    figure.supylabel("gradient norm\n(log-odds per unit of vector)", fontsize=10)
+    return _save(figure, path)
+
+
+def save_recall_plot(path: Path, reports: Sequence["MemoryReport"]) -> Path:
+    """Draw how often several networks recall a word by distance, one panel for each.
+
+    Args:
+        path: the PNG.
+        reports: one per builder.
+    """
+    figure, panels = _memory_panels(reports)
+    for axes, shown in zip(panels, reports, strict=True):
+        axes.axhline(0.5, color="black", linewidth=1, linestyle=":")
+        lines = (
+            (shown.recall_mixed, {"color": GREY, "marker": "s", "ls": "--", "lw": 1.4}),
+            (shown.recall_alone, {"color": _family_colour(shown.model), "marker": "o", "lw": 1.8}),
+        )
+        for seeds, style in lines:
+            accuracies = np.array(seeds)
+            axes.fill_between(
+                shown.recall_distances,
+                accuracies.min(axis=0),
+                accuracies.max(axis=0),
+                color=style["color"],
+                alpha=0.15,
+                lw=0,
+            )
+            axes.plot(shown.recall_distances, accuracies.mean(axis=0), ms=4, **style)
+        axes.set_xscale("log")
+        axes.set_xticks(shown.recall_distances, [str(d) for d in shown.recall_distances])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panels[0].set_ylim(-0.05, 1.05)
+    _memory_legend(
+        figure,
+        "First word recalled, by the number of words after it\n"
+        f"mean of {len(reports[0].recall_alone)} seeds, shaded from the lowest to the highest",
+        [
+            Line2D([], [], color="black", marker="o", ms=4, label="trained at this distance alone"),
+            Line2D([], [], color=GREY, marker="s", ms=4, ls="--", label="at all distances, mixed"),
+            Line2D([], [], color="black", linestyle=":", label="chance"),
+        ],
+    )
+    _label_bottom(panels, "neutral words after the first")
+    figure.supylabel("labelled right", fontsize=10)
+    return _save(figure, path)
+
+
+def _memory_panels(reports: Sequence["MemoryReport"]) -> tuple[Figure, list[Axes]]:
+    """A panel per network with its name, all with the same axes."""
+    columns = min(4, math.ceil(math.sqrt(len(reports))))
+    rows = math.ceil(len(reports) / columns)
+    figure = Figure(
+        figsize=(max(6.5, 2.4 * columns), 1.9 * rows + 1.4), dpi=150, layout="constrained"
+    )
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for axes in panels[len(reports) :]:
+        axes.remove()
+    labelled_from = (len(reports) - columns) // columns  # first row with no panel below some
+    for number, (axes, report) in enumerate(zip(panels, reports, strict=False)):
+        axes.set_title(report.model, color=_family_colour(report.model), weight="bold", size=10)
+        axes.tick_params(labelsize=8, labelbottom=number // columns >= labelled_from)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels[: len(reports)]
+
+
+def _family_colour(model: str) -> str:
+    """Of a builder: the colour of the cell that its name ends in."""
+    families = {"lstm": BLUE, "gru": GREEN, "rnn": VERMILION}
+    return next((colour for cell, colour in families.items() if model.endswith(cell)), PURPLE)
+
+
+def _label_bottom(panels: Sequence[Axes], label: str) -> None:
+    """Not the figure's own label, which the legend below would cover."""
+    for axes in panels:
+        if axes.xaxis.get_tick_params()["labelbottom"]:
+            axes.set_xlabel(label, fontsize=8)
+
+
+def _memory_legend(figure: Figure, title: str, handles: list[Line2D]) -> None:
+    figure.suptitle(title, fontsize=11)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)

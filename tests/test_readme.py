@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment import benchmark, evaluate, predict, train
+from sentiment import benchmark, compare, evaluate, predict, train
 from sentiment.data import bundled
 from sentiment.models import list_models, model_settings
 
@@ -18,6 +18,7 @@ PARSERS = {
     "train": train._parser,
     "evaluate": evaluate._parser,
     "predict": predict._parser,
+    "compare": compare._parser,
     "benchmark": benchmark._parser,
 }
 
@@ -81,6 +82,20 @@ def test_table_of_builders():
     assert f"`word_dropout` {bilstm['word_dropout']}" in row
     assert model_settings("bigru") == bilstm
     assert model_settings("lstm") == model_settings("gru") == model_settings("rnn")
+    peephole = bilstm | {"bidirectional": False}
+    del peephole["recurrent_dropout"]
+    for name, other in {
+        "peephole_lstm": {},
+        "coupled_lstm": {},
+        "forget_gate_lstm": {},
+        "depth_gated_lstm": {"layers": 2},
+        "clockwork_rnn": {"groups": 5},
+        "grid_lstm": {"layers": 2},
+    }.items():
+        assert model_settings(name) == peephole | other
+    attention = {setting: bilstm[setting] for setting in bilstm if setting != "pooling"}
+    assert model_settings("attention_bilstm") == attention
+    assert model_settings("attention_gru") == attention | {"bidirectional": False}
 
 
 def test_architecture_names_every_file():
