@@ -206,13 +206,8 @@ class BuilderSpeed:
     prediction: float
 
 
-def measure_builders(units: int = UNITS, length: int = LENGTH) -> list[BuilderSpeed]:
-    """Speed of every builder's network with the same units, all taking turns.
-
-    Args:
-        units: width of the recurrent states, of each direction.
-        length: words of each text, which are random ids.
-    """
+def measure_builders() -> list[BuilderSpeed]:
+    """Speed of every builder's network with the same units on random ids, all taking turns."""
     with command_line.quiet_import():
         import tensorflow as tf
 
@@ -228,12 +223,12 @@ def measure_builders(units: int = UNITS, length: int = LENGTH) -> list[BuilderSp
     generator = np.random.default_rng(0)
 
     def ids(texts: int) -> np.ndarray:
-        return generator.integers(1, VOCAB_SIZE, (texts, length)).astype("int32")
+        return generator.integers(1, VOCAB_SIZE, (texts, LENGTH)).astype("int32")
 
     batch, labels = ids(TRAINING_TEXTS), generator.integers(0, 2, TRAINING_TEXTS)
     networks, sessions, read = {}, {}, {}
     for name in models.list_models():
-        network = models.build_model(name, VOCAB_SIZE, 2, seed=0, units=units)
+        network = models.build_model(name, VOCAB_SIZE, 2, seed=0, units=UNITS)
         graph = onnx_export.export_onnx(network)
         network.compile("adam", "sparse_categorical_crossentropy")
         for shape in (batch, batch[:, 1:]):  # TensorFlow compiles the first shape, then any
@@ -241,7 +236,7 @@ def measure_builders(units: int = UNITS, length: int = LENGTH) -> list[BuilderSp
         networks[name] = network
         sessions[name] = onnxruntime.InferenceSession(graph, options)
         asked = sessions[name].get_modelmeta().custom_metadata_map
-        texts = int(asked.get("batch_ids", predictor.BATCH_IDS)) // length
+        texts = int(asked.get("batch_ids", predictor.BATCH_IDS)) // LENGTH
         read[name] = {"token_ids": ids(texts)}
     training, prediction = ({name: [] for name in networks} for _ in range(2))
     for _ in range(TURNS):

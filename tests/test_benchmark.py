@@ -7,6 +7,7 @@ import pytest
 
 from sentiment import benchmark
 from sentiment.data import DataError
+from sentiment.models import list_models
 
 
 def test_memory_is_that_of_the_process_alone():
@@ -48,3 +49,16 @@ def test_table(capsys, monkeypatch):
         r"^\| Keras, ONNX Runtime and NumPy .* \| (\S+) apart at most \|$", table, re.M
     )
     assert float(apart[1]) <= 1e-5
+
+
+@pytest.mark.slow
+def test_builders(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "TURNS", 1)
+    monkeypatch.setattr(benchmark, "UNITS", 6)
+    monkeypatch.setattr(benchmark, "LENGTH", 8)
+    monkeypatch.setattr(benchmark, "VOCAB_SIZE", 20)
+    assert benchmark.main(["--builders"]) == 0
+    table = capsys.readouterr().out
+    rows = re.findall(r"^\| `(\w+)` \| [\d,]+ \| ([\d.]+) \| [\d,]+ \| ([\d.]+) \|$", table, re.M)
+    assert [name for name, _, _ in rows] == list_models()
+    assert ("lstm", "1.00", "1.00") in rows

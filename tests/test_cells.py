@@ -405,7 +405,7 @@ WEIGHTS = {
 BIASES = {
     "peephole_lstm": {"bias": (0, 1, 0, 0)},
     "coupled_lstm": {"bias": (1, 0, 0)},
-    "forget_gate_lstm": {"bias": (1, 0)},
+    "forget_gate_lstm": {"bias": (cells.UNGATED_FORGET_BIAS, 0)},
     "depth_gated_lstm": {
         "bias_1": (0, 1, 0, 0),
         "bias_2": (0, 1, 0, 0, -1),

@@ -1,9 +1,11 @@
 """`Predictor`: the same answer for a text whatever comes with it, and an answer for every text."""
 
 import copy
+import dataclasses
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -510,3 +512,48 @@ def test_default_model():
     texts = ["A wonderful, moving film. I loved it.", "Dreadful. A waste of two hours."]
     assert model.predict(texts).tolist() == ["positive", "negative"]
     assert all(prediction.score for prediction in model.details(texts))
+
+
+# --- attention ---
+
+
+@pytest.fixture(scope="module")
+def attentive(random_model):
+    """A predictor with attention pooling and random weights."""
+    from sentiment.models import build_model
+    from sentiment.onnx_export import export_onnx
+
+    other = random_model()
+    settings = {"units": 6, "embedding_dim": 5}
+    network = build_model("attention_gru", other.encoder.vocab_size, 2, seed=1, **settings)
+    generator = np.random.default_rng(3)
+    network.set_weights([generator.normal(size=w.shape) for w in network.get_weights()])
+    manifest = dataclasses.replace(other.manifest, model="attention_gru", settings=settings)
+    artifact = Artifact(Path("in memory"), manifest, other.encoder, export_onnx(network))
+    return Predictor(artifact), network
+
+
+def test_attention_has_a_weight_for_each_word_read(attentive):
+    predictor, network = attentive
+    long = " ".join(f"word{i}" for i in range(30))  # 20 are read: 5 of the head, 15 of the tail
+    short, cut, empty = predictor.attention(["word3 wonderful, word5!", long, ""])
+    assert [word for word, _ in short] == ["word3", "wonderful", "word5", "!"]
+    assert [word for word, _ in cut] == [f"word{i}" for i in (*range(5), *range(15, 30))]
+    assert empty == [("<OOV>", 1.0)]
+    ids = np.array(predictor.encoder.encode([long]).token_ids, "int32")
+    states = network.get_layer("gru_1")(network.get_layer("embedding")(ids))
+    expected = network.get_layer("pooling").weights_of_words(states, ids != 0)
+    np.testing.assert_allclose([weight for _, weight in cut], np.asarray(expected)[0], atol=1e-6)
+    assert np.ptp(np.asarray(expected)) > 0.01  # words are told apart
+    assert predictor.attention([]) == []
+
+
+def test_attention_needs_attention(model_folder, attentive):
+    message = (
+        "Expected a model with attention pooling, such as attention_bilstm. "
+        "Received: bilstm with max pooling."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Predictor.load(model_folder).attention(["word1"])
+    with pytest.raises(TypeError, match="^Expected a list of texts"):
+        attentive[0].attention("word1")
