@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from sentiment import cells
+from sentiment.cells import UNGATED_FORGET_BIAS
 from sentiment.models import (
     BUILDERS,
     MERGES,
@@ -270,7 +271,7 @@ BIASES = {
     "depth_gated_lstm": {"bias_1": (0, 1, 0, 0), "bias_2": (0, 1, 0, 0, -1)},
     "peephole_lstm": (0, 1, 0, 0),  # i, f, g, o
     "coupled_lstm": (1, 0, 0),  # f, g, o
-    "forget_gate_lstm": (1, 0),  # f, g
+    "forget_gate_lstm": (UNGATED_FORGET_BIAS, 0),  # f, g
     "grid_lstm": (0, 1, 0, 0),
     "lstm": (0, 1, 0, 0),
 }
@@ -278,7 +279,7 @@ BIASES = {
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_first_weights(name):
-    """Recurrent kernels have orthonormal rows; forget biases are one, all other biases zero."""
+    """Recurrent kernels have orthonormal rows; biases but those of forget gates are zero."""
     settings = possible(name, {"units": 5, "layers": 2, "bidirectional": True})
     model = build_model(name, 20, 3, seed=0, **settings)
     seen = set()
