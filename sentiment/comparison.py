@@ -1002,6 +1002,9 @@ def measure_gradients(
 def write_comparison(comparison: Comparison, folder: Path, *, command: str = "") -> list[Path]:
     """Write `comparison.csv`, `comparison.md` and `comparison.png`, each whole or not at all.
 
+    The picture leaves out a model that has learned nothing, such as VADER: accuracy against cost of
+    training says nothing of it, and its place far from all others would crowd them together.
+
     Args:
         comparison: what to write.
         folder: where to.
@@ -1026,6 +1029,7 @@ def write_comparison(comparison: Comparison, folder: Path, *, command: str = "")
     text = f"{comparison.conditions}; {seeds}; times of one core{made}.\n\n{comparison.table()}\n"
     _write_whole(leaderboard, text.encode())
     standings = comparison.standings
+    standings = [s for s in standings if s.mean("parameters")] or standings
     drawn = io.BytesIO()
     save_comparison_plot(
         drawn,

@@ -1,7 +1,10 @@
 """What the README shows is what happens."""
 
+import csv
+import json
 import re
 import shlex
+import statistics
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,29 @@ def test_table_of_builders():
     attention = {setting: bilstm[setting] for setting in bilstm if setting != "pooling"}
     assert model_settings("attention_bilstm") == attention
     assert model_settings("attention_gru") == attention | {"bidirectional": False}
+
+
+def test_comparison_is_the_measured_one():
+    """The README's table is the leaderboard, and that follows from the kept runs."""
+    folder = ROOT / "data" / "comparison"
+    leaderboard = (folder / "comparison.md").read_text(encoding="utf-8")
+    table = leaderboard[leaderboard.index("| model") :].strip()
+    assert table in README
+    runs = [json.loads(path.read_text())["run"] for path in folder.glob("runs/*.json")]
+    assert {run["model"] for run in runs} >= set(list_models())
+    with (folder / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted((r["model"], int(r["seed"]), float(r["accuracy"])) for r in rows) == sorted(
+        (run["model"], run["seed"], run["accuracy"]) for run in runs
+    )
+    for name in {run["model"] for run in runs}:
+        mean = statistics.fmean(run["accuracy"] for run in runs if run["model"] == name)
+        assert re.search(rf"^\| {name} +\| +{100 * mean:.2f}\b", table, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("picture", re.findall(r"^!\[[^]]+\]\((\S+)\)$", README, re.MULTILINE))
+def test_pictures_are_there(picture):
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_architecture_names_every_file():
