@@ -146,8 +146,8 @@ class PeepholeLSTMCell(_Cell):
     The output gate sees the new memory, the other two the old one.  Some later papers and programs
     let the peepholes be full matrices; the original's, here, are diagonal.
 
-    Source: Gers & Schmidhuber, "Recurrent nets that time and count" (2000); in these letters Greff
-    et al., "LSTM: a search space odyssey" (2017), section II.
+    Source: Gers & Schmidhuber, "Recurrent nets that time and count" (2000); compared with
+    others by Greff et al., "LSTM: a search space odyssey" (2017).
     """
 
     def build(self, input_shape: Any) -> None:
@@ -191,7 +191,7 @@ class CoupledLSTMCell(_Cell):
     LSTM with peepholes (their CIFG); here, as in most programs, there are none.  With a forget bias
     of one it starts by writing a quarter (1 − σ(1) = 0.27) of each word.
 
-    Source: Greff et al., "LSTM: a search space odyssey" (2017), section III, variant CIFG.
+    Source: Greff et al., "LSTM: a search space odyssey" (2017), variant CIFG.
     """
 
     def build(self, input_shape: Any) -> None:
@@ -232,7 +232,7 @@ class ForgetGateLSTMCell(_Cell):
     in training; here words have vectors and texts are read whole.
 
     Source: Johnson & Zhang, "Supervised and semi-supervised text categorization using LSTM for
-    region embeddings" (2016), section 2: the simplification of their one-hot LSTM.
+    region embeddings" (2016).
     """
 
     def build(self, input_shape: Any) -> None:
@@ -284,7 +284,7 @@ class DepthGatedLSTMCell(_Cell):
         units: width of every layer's states.
         layers: how many, at least two.
 
-    Source: Yao et al., "Depth-gated LSTM" (2015), arXiv 1508.03790, section 3.
+    Source: Yao et al., "Depth-gated LSTM" (2015), arXiv 1508.03790.
     """
 
     def __init__(self, units: int, *, layers: int = 2, **kwargs: Any):
@@ -368,7 +368,7 @@ class ClockworkRNNCell(_Cell):
         units: width of the state, all groups together.
         groups: number of groups, at most `units`.
 
-    Source: Koutník et al., "A clockwork RNN" (2014), section 3.
+    Source: Koutník et al., "A clockwork RNN" (2014).
     """
 
     def __init__(self, units: int, *, groups: int = 5, **kwargs: Any):
@@ -437,7 +437,7 @@ class GridLSTMCell(_Cell):
         units: width of both dimensions.
         layers: how many, along the depth.
 
-    Source: Kalchbrenner, Danihelka & Graves, "Grid long short-term memory" (2015), sections 2, 3.
+    Source: Kalchbrenner, Danihelka & Graves, "Grid long short-term memory" (2015).
     """
 
     def __init__(self, units: int, *, layers: int = 2, **kwargs: Any):

@@ -93,7 +93,7 @@ class Conditions:
         return (
             f"{self.source}: {sizes} reviews; networks: {budget}, pooling {self.pooling}, "
             f"word dropout {self.word_dropout:g}, dropout {self.dropout:g}, at most "
-            f"{self.epochs} epochs, batches of {self.batch_size}"
+            f"{self.epochs} epoch{'s' * (self.epochs != 1)}, batches of {self.batch_size}"
         )
 
 

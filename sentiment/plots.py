@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusion matrix, reliability diagram, ROC curve."""
+"""Pictures: of an evaluation, of a comparison, and of how far back networks remember."""
 
 import math
 from collections.abc import Sequence

@@ -447,11 +447,22 @@ def test_written_files(tmp_path):
     first, empty, *table = files[1].read_text(encoding="utf-8").splitlines()
     assert first == (
         "tiny: train 48, validation 12, test 24 reviews; networks: 2 units each, pooling max, word "
-        "dropout 0.3, dropout 0.6, at most 1 epochs, batches of 16; seeds 0 to 1; times of one "
+        "dropout 0.3, dropout 0.6, at most 1 epoch, batches of 16; seeds 0 to 1; times of one "
         "core; made by `python -m x --out 'a b'`."
     )
     assert (empty, "\n".join(table)) == ("", compared.table())
     assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_leaves_out_what_learned_nothing(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        plots, "save_comparison_plot", lambda _, names, *__, **___: drawn.append(names)
+    )
+    unlearned = a_run("vader", baseline=True, parameters=0)
+    for runs in ((a_run(), unlearned), (unlearned,)):
+        comparison.write_comparison(Comparison(conditions(), runs), tmp_path)
+    assert drawn == [["lstm"], ["vader"]]
 
 
 @pytest.mark.parametrize("crowd", [0.001, 0.1, 3.0])
