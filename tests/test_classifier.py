@@ -347,7 +347,7 @@ def test_one_str_is_refused(fitted):
         ({"layers": 5}, "`layers` must be a whole number from 1 to 4. Received: 5"),
         ({"dropout": 1.5}, "`dropout` must be at least 0 and below 1. Received: 1.5"),
         ({"recurrent_dropout": -0.1}, "`recurrent_dropout` must be at least 0 and below 1. Re"),
-        ({"pooling": "min"}, "`pooling` must be one of last, max, mean, max+mean. Received: 'm"),
+        ({"pooling": "min"}, "`pooling` must be one of last, max, mean, max+mean, attention. Rec"),
         ({"num_words": 2}, "`num_words` must be a whole number of at least 3. Received: 2"),
         ({"max_length": 0}, "`max_length` must be a whole number of at least 1. Received: 0"),
         ({"head_share": 1.1}, "`head_share` must be within 0…1. Received: 1.1"),
