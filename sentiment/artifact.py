@@ -26,6 +26,7 @@ from typing import Any
 from sentiment.preprocessing import TextEncoder, encoder_from_json
 
 FORMAT_VERSION = 1
+BATCH_IDS_KEY = "batch_ids"  # of the graph's metadata: the most ids that suit a batch
 KERAS_FILE = "model.keras"
 ONNX_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"

@@ -286,6 +286,11 @@ class VaderClassifier(_Classifier):
         return np.eye(len(self.classes_))[chosen]
 
 
+def fits_labels(name: str, labels: Iterable[str]) -> bool:
+    """Whether a baseline can answer with these labels: VADER knows only its own."""
+    return name != "vader" or sorted(set(labels)) in _VADER_LABELS
+
+
 # Name → what makes an unfitted estimator from a seed; only fastText draws random numbers.
 BASELINES: dict[str, Callable[[int], Any]] = {
     "tfidf_lr": lambda _: tfidf_lr(),

@@ -431,7 +431,8 @@ class GridLSTMCell(_Cell):
 
     The output is the last layer's h^D.  This is the paper's form with priority: the depth sees the
     time's new state.  Most programs compute h' = o ∘ tanh(m') as in the LSTM; the paper, and so
-    this one, tanh(o ∘ m').  The layers' weights are not tied.
+    this one, tanh(o ∘ m').  The layers' weights are not tied.  All kernels start Glorot-uniform,
+    also their rows for h^T, so `recurrent_initializer` has no effect.
 
     Args:
         units: width of both dimensions.

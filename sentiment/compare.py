@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pooling",
         metavar="NAME",
-        help="of the states, for all builders that have it: last, max, mean or max+mean "
-        "(default: max+mean; with --gradients last)",
+        help="of the states, for all builders that have it: last, max, mean, max+mean "
+        "or attention (default: max+mean; with --gradients last)",
     )
     parser.add_argument(
         "--epochs",

@@ -363,6 +363,7 @@ def check_comparison(
     """Find out before reading any data whether a comparison can be made.
 
     Raises:
+        TypeError: `models` is a single string.
         ValueError: a model is unknown, or a setting is out of range.
         sentiment.artifact.ArtifactError: the folder cannot be written to.
     """
@@ -384,9 +385,19 @@ def check_comparison(
     if folder.exists() and not folder.is_dir():
         raise ComparisonError(f"{folder} is a file. Expected a folder for the comparison.")
     check_parent_writable(folder / TABLE_FILE)
-    for name in _networks(_chosen(models)):
-        own = _shared_settings(name, pooling=pooling) | ({} if units is None else {"units": units})
+    width = {} if units is None else {"units": units}
+
+    def check(name: str) -> None:
+        own = _shared_settings(name, pooling=pooling) | width
         SentimentClassifier(name, **own, epochs=epochs, batch_size=batch_size).check_settings()
+
+    networks = _networks(_chosen(models))
+    check(REFERENCE_BUILDER)  # what is wrong here is wrong for all
+    for name in networks:
+        try:
+            check(name)
+        except ValueError as error:
+            raise ComparisonError(f"{name}: {error}") from error
 
 
 def _chosen(models: Sequence[str] | None) -> list[str]:
@@ -411,6 +422,25 @@ def _chosen(models: Sequence[str] | None) -> list[str]:
             end = " is not installed" if missing else ""
             raise ComparisonError(f"{what} {name!r}{end}. Expected some of: {', '.join(known)}.")
     return list(dict.fromkeys(models))
+
+
+def _fitting(models: Sequence[str] | None, splits: Splits) -> list[str]:
+    """The models asked for; without a choice, those that can answer with the reviews' labels.
+
+    Raises:
+        ComparisonError: a model was asked for that cannot.
+    """
+    from sentiment.baselines import fits_labels
+
+    labels = order_labels(splits.train.labels)
+    chosen = _chosen(models)
+    fitting = [name for name in chosen if fits_labels(name, labels)]
+    if models is not None and len(fitting) < len(chosen):
+        raise ComparisonError(
+            "vader takes the labels negative and positive, with or without neutral. Received: "
+            f"{', '.join(labels)}"
+        )
+    return fitting
 
 
 def check_networks(models: Sequence[str] | None) -> list[str]:
@@ -829,21 +859,6 @@ class _Kept:
         )
 
 
-def _kept_runs(folder: Path, conditions: Conditions) -> _Kept:
-    files = f"{RUNS_FOLDER}/{{model}}-seed{{seed}}.json"
-    written = (TABLE_FILE, LEADERBOARD_FILE, PICTURE_FILE)
-    return _Kept(folder, conditions, Run, "run", files, written)
-
-
-def read_runs(folder: Path, conditions: Conditions) -> list[tuple[str, Run]]:
-    """The finished runs in a comparison's folder, each with its identity.
-
-    Raises:
-        ComparisonError: one cannot be read, or was made under other conditions.
-    """
-    return list(_kept_runs(folder, conditions).read().values())
-
-
 def _write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears under its name only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -905,9 +920,11 @@ def compare(
         Conditions and runs.
 
     Raises:
+        TypeError: `models` is a single string.
         ValueError: a model is unknown, or a setting is out of range.
         ComparisonError: the folder holds runs of other data or settings, a builder has more
-            weights than the budget with its fewest units, or there are no test reviews.
+            weights than the budget with its fewest units, a baseline that was asked for does not
+            know the labels, or there are no test reviews.
         sentiment.workers.WorkerError: a run failed; those that are finished are kept.
         sentiment.artifact.ArtifactError: the folder cannot be written to.
     """
@@ -921,8 +938,10 @@ def compare(
     folder = Path(folder)
     check_comparison(models, folder, seeds=seeds, jobs=jobs, **settings)
     conditions = conditions_of(splits, **settings)
-    tasks = plan_tasks(models, conditions, seeds=seeds)
-    runs = _kept_runs(folder, conditions).finish(
+    tasks = plan_tasks(_fitting(models, splits), conditions, seeds=seeds)
+    files = f"{RUNS_FOLDER}/{{model}}-seed{{seed}}.json"
+    written = (TABLE_FILE, LEADERBOARD_FILE, PICTURE_FILE)
+    runs = _Kept(folder, conditions, Run, "run", files, written).finish(
         run_task,
         tasks,
         splits,
@@ -952,7 +971,8 @@ def measure_gradients(
 ) -> "tuple[memory.MemoryReport, ...]":
     """Measure how far back builders remember, see `sentiment.memory`, with budgets as `compare`.
 
-    Networks pool their last state and have one seed, 0.  Reports are kept in the folder as runs are
+    Networks that have the setting pool their last state; attention still sees every word.  There is
+    one seed, 0.  Reports are kept in the folder as runs are
     by `compare`.
 
     Args:

@@ -117,8 +117,8 @@ class MemoryReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.model}: validation accuracy {self.trained_accuracy:.2%} with the last state "
-            f"alone, measured in {self.seconds:.1f} s"
+            f"{self.model}: validation accuracy {self.trained_accuracy:.2%} after training, "
+            f"measured in {self.seconds:.1f} s"
         )
 
 

@@ -19,13 +19,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sentiment import cells
+from sentiment.artifact import BATCH_IDS_KEY
 from sentiment.models import AttentionPooling, MaskedPooling, TokenMask
 
 OPSET = 17
 IR_VERSION = 9
 TOLERANCE = 1e-5  # float32: the same sums in another order
-# Ids that a batch should have at most, for graphs with a loop: its steps cost the same for one text
-# as for many.  On two cores this gave 1.5 times the speed of batches of a quarter.
+# Ids that a batch should have at most, for graphs with a loop: a step costs about the same for one
+# text as for many.  On two cores this gave 1.5 times the speed of batches of a quarter.
 LOOP_BATCH_IDS = 12_288
 
 
@@ -97,7 +98,7 @@ class _Graph:
         self._weights: list[onnx.TensorProto] = outside._weights if outside else []
         self._numbers: Iterator[int] = outside._numbers if outside else itertools.count(1)
         self.attention = ""  # name of the words' weights (time, batch, 1), if there are any
-        self.loops = 0
+        self.has_loop = False
 
     def weight(self, value: np.ndarray) -> str:
         """Add a constant and return its name."""
@@ -168,7 +169,7 @@ class _Graph:
         loop = helper.make_graph(body._nodes, "step", values[0] + values[1], values[2] + values[3])
         outputs = [*(f"{name}_last" for name in states), f"{inputs}_outputs"]
         self.node("Scan", [*states, inputs], outputs, body=loop, num_scan_inputs=1)
-        self.loops += 1
+        self.has_loop = True
         return outputs[-1]
 
     def finish(self, num_classes: int) -> bytes:
@@ -182,8 +183,8 @@ class _Graph:
         graph = helper.make_graph(self._nodes, "sentiment", [ids], outputs, self._weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         model.ir_version = IR_VERSION
-        if self.loops:
-            helper.set_model_props(model, {"batch_ids": str(LOOP_BATCH_IDS)})
+        if self.has_loop:
+            helper.set_model_props(model, {BATCH_IDS_KEY: str(LOOP_BATCH_IDS)})
         onnx.checker.check_model(model)
         return model.SerializeToString()
 
@@ -208,12 +209,6 @@ def _write_embedding(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     # Fitting rounds the embedding so: half the bytes, the same numbers.
     rows = graph.node("Gather", [graph.weight(half), inputs[0]])
     return graph.node("Cast", [rows], to=TensorProto.FLOAT)  # (time, batch, embedding_dim)
-
-
-def _reordered(weight: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """Swap the gates along the last axis, and put that axis first, as ONNX has it."""
-    parts = np.split(weight, len(order), axis=-1)
-    return np.concatenate([parts[i] for i in order], axis=-1).T
 
 
 # A gate that must stay open gets this bias: σ is then 1 to within float32.

@@ -175,7 +175,7 @@ def save_comparison_plot(
     axes.grid(color="#E5E5E5")
     axes.set_axisbelow(True)
     axes.set(
-        xlabel="training time, seconds",
+        xlabel="training time, seconds of one core",
         ylabel="test accuracy, %"
         + (", bars: standard deviation over seeds" if spread.any() else ""),
         title=title,
@@ -273,6 +273,9 @@ def save_gradient_plot(path: Path, reports: Sequence["MemoryReport"]) -> Path:
     Args:
         path: the PNG.
         reports: one per builder.
+
+    Returns:
+        The path.
     """
     figure, panels = _memory_panels(reports)
     for axes, shown in zip(panels, reports, strict=True):
@@ -312,6 +315,9 @@ def save_recall_plot(path: Path, reports: Sequence["MemoryReport"]) -> Path:
     Args:
         path: the PNG.
         reports: one per builder.
+
+    Returns:
+        The path.
     """
     figure, panels = _memory_panels(reports)
     for axes, shown in zip(panels, reports, strict=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentiment.artifact import Artifact, ArtifactError, load_artifact
+from sentiment.artifact import BATCH_IDS_KEY, Artifact, ArtifactError, load_artifact
 from sentiment.data import bundled
 from sentiment.preprocessing import Encoded, checked_texts, pad_sequences
 
@@ -119,8 +119,7 @@ class Predictor:
             raise ArtifactError(
                 f"{artifact.folder}: the network cannot be loaded: {reason}"
             ) from error
-        asked = self._session.get_modelmeta().custom_metadata_map
-        self._batch_ids = int(asked.get("batch_ids", BATCH_IDS))
+        self._batch_ids = batch_ids(self._session)
         outputs = self._session.get_outputs()[0].shape[1]
         values = self.manifest.label_values
         if outputs != len(self.labels) or (values is not None and len(values) != outputs):
@@ -348,6 +347,11 @@ class Predictor:
                 "A neutral band needs a model with a positive and a negative label. "
                 f"Received one with: {', '.join(self.labels)}."
             )
+
+
+def batch_ids(session: Any) -> int:
+    """The most ids, padding included, that a batch for this ONNX Runtime session should have."""
+    return int(session.get_modelmeta().custom_metadata_map.get(BATCH_IDS_KEY, BATCH_IDS))
 
 
 def available_cores() -> int:

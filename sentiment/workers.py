@@ -131,7 +131,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-        with _interrupts_ignored():  # the process inherits that: this one ends it
+        with _inherited():
             self.process.start()
         theirs.close()
         self.task: Any = None
@@ -177,15 +177,23 @@ def _death(task: Any, exit_code: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # others cannot, nor get any
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _inherited() -> Iterator[None]:
+    """What processes that start within shall have: one thread, before they import anything, and
+    no ear for Ctrl-C, since this process ends them.
+    """
+    variables = {name: os.environ.get(name) for name in ONE_THREAD}
+    in_main = threading.current_thread() is threading.main_thread()  # others get no signals
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+    os.environ |= ONE_THREAD
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for name, value in variables.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+        if in_main:
+            signal.signal(signal.SIGINT, before)
 
 
 def _work(connection: Any) -> None:
@@ -196,7 +204,6 @@ def _work(connection: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # tqdm's own lock is a semaphore, which a process that is ended would leave behind.
     tqdm.set_lock(threading.RLock())
-    os.environ |= ONE_THREAD  # before the function's module, and NumPy with it, is imported
     function, shared = connection.recv()
     while (task := connection.recv()) is not None:
         try:

@@ -374,7 +374,7 @@ def test_measure_memory(splits, monkeypatch):
     for name in ("sequences", "distances", "alone", "mixed"):
         assert getattr(report, f"recall_{name}") == getattr(recalled, name)
     assert str(report) == (
-        f"gru: validation accuracy {report.trained_accuracy:.2%} with the last state alone, "
+        f"gru: validation accuracy {report.trained_accuracy:.2%} after training, "
         f"measured in {report.seconds:.1f} s"
     )
 
