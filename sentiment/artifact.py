@@ -41,6 +41,14 @@ class ArtifactError(ValueError):
     """A model folder that cannot be read or written; the message names folder, file and reason."""
 
 
+def quiet_onnxruntime() -> Any:
+    """The module `onnxruntime`, which reports to nobody: that is settled at its first import."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a saved model says of itself, beyond weights and vocabulary.

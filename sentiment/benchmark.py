@@ -214,12 +214,11 @@ def measure_builders() -> list[BuilderSpeed]:
         import tensorflow as tf
 
         from sentiment import models, onnx_export, predictor
+        from sentiment.artifact import quiet_onnxruntime
     import numpy as np
 
     tf.get_logger().setLevel("ERROR")  # it warns of many networks in one process
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before the first import
-    import onnxruntime
-
+    onnxruntime = quiet_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     generator = np.random.default_rng(0)
@@ -230,8 +229,7 @@ def measure_builders() -> list[BuilderSpeed]:
     batch, labels = ids(TRAINING_TEXTS), generator.integers(0, 2, TRAINING_TEXTS)
     networks, sessions, read = {}, {}, {}
     for name in models.list_models():
-        known = models.model_settings(name)
-        shared = {key: value for key, value in SHARED_SETTINGS.items() if key in known}
+        shared = models.settings_it_has(name, SHARED_SETTINGS)
         network = models.build_model(name, VOCAB_SIZE, 2, seed=0, units=UNITS, **shared)
         graph = onnx_export.export_onnx(network)
         network.compile("adam", "sparse_categorical_crossentropy")

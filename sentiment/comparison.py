@@ -10,7 +10,6 @@ through ONNX Runtime.
 """
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import hashlib
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment.data import Reviews, Splits, order_labels, partial_path
+from sentiment.data import Reviews, Splits, TableWriter, order_labels, partial_path
 from sentiment.workers import with_bar
 
 if TYPE_CHECKING:
@@ -465,11 +464,11 @@ def _networks(models: Iterable[str]) -> list[str]:
 
 def _shared_settings(name: str, *, pooling: str) -> dict[str, Any]:
     """Those of the settings that all builders shall have alike that this one has."""
-    from sentiment.models import model_settings
+    from sentiment.models import model_settings, settings_it_has
 
     like = model_settings(REGULARISED_LIKE)
     shared = {"pooling": pooling, **{key: like[key] for key in ("word_dropout", "dropout")}}
-    return {key: value for key, value in shared.items() if key in model_settings(name)}
+    return settings_it_has(name, shared)
 
 
 def weights_outside_embedding(name: str, num_classes: int, **settings: Any) -> int:
@@ -637,7 +636,6 @@ def _run_network(task: Task, splits: Splits, on_step: Callable[[], None]) -> Run
     import keras
 
     from sentiment.classifier import SentimentClassifier
-    from sentiment.onnx_export import export_onnx
 
     keras.backend.clear_session()  # the runs that this process made before
     classifier = SentimentClassifier(task.model, seed=task.seed, **task.settings)
@@ -667,7 +665,7 @@ def _run_network(task: Task, splits: Splits, on_step: Callable[[], None]) -> Run
         training_seconds=seconds,
         tokens_per_second=tokens * epochs / seconds,
         prediction_ms=_prediction_ms(predictor.predict_proba, splits.test.texts),
-        model_mb=len(export_onnx(classifier.model_)) / 1e6,
+        model_mb=predictor.graph_bytes / 1e6,
     )
 
 
@@ -972,8 +970,7 @@ def measure_gradients(
     """Measure how far back builders remember, see `sentiment.memory`, with budgets as `compare`.
 
     Networks that have the setting pool their last state; attention still sees every word.  There is
-    one seed, 0.  Reports are kept in the folder as runs are
-    by `compare`.
+    one seed, 0.  Reports are kept in the folder as runs are by `compare`.
 
     Args:
         splits: the reviews; the test split has some of at least 400 words.
@@ -1038,11 +1035,9 @@ def write_comparison(comparison: Comparison, folder: Path, *, command: str = "")
     table, leaderboard, picture = (
         folder / name for name in (TABLE_FILE, LEADERBOARD_FILE, PICTURE_FILE)
     )
-    rows = io.StringIO(newline="")
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(Run)])
-    writer.writerows(dataclasses.astuple(run) for run in comparison.runs)
-    _write_whole(table, rows.getvalue().encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    with TableWriter(table, [field.name for field in dataclasses.fields(Run)]) as file:
+        file.write([dataclasses.asdict(run) for run in comparison.runs])
     last = max(run.seed for run in comparison.runs)
     seeds = f"seeds 0 to {last}" if last else "seed 0"
     made = f"; made by `{command}`" if command else ""

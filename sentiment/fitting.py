@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from sentiment.metrics import negative_log_likelihood
-from sentiment.models import is_whole
+from sentiment.models import check_at_least_one, is_whole
 from sentiment.preprocessing import pad_sequences
 
 EVALUATION_BATCH = 256
@@ -278,8 +278,7 @@ def check_fit_settings(
     for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
         if name == "epochs" and value is None:
             continue
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
+        check_at_least_one(name, value)
     for name, value in {"learning_rate": learning_rate, "clip_norm": clip_norm}.items():
         if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
             raise ValueError(f"`{name}` must be a number above 0. Received: {value!r}")

@@ -19,7 +19,7 @@ import tensorflow as tf
 from sentiment.classifier import SentimentClassifier
 from sentiment.data import Splits, TableWriter
 from sentiment.fitting import EpochReport, pad_batch
-from sentiment.models import build_model, is_whole, model_settings
+from sentiment.models import build_model, check_at_least_one, settings_it_has
 from sentiment.plots import save_gradient_plot, save_recall_plot
 from sentiment.preprocessing import review_words
 
@@ -142,7 +142,7 @@ def gradient_by_distance(
     Raises:
         ValueError: `distances` is below 1, or every text is shorter.
     """
-    _check_at_least_one("distances", distances)
+    check_at_least_one("distances", distances)
     rows = [row for row in token_ids if len(row) >= distances]
     if not rows:
         raise ValueError(
@@ -235,7 +235,7 @@ def measure_recall(
         ValueError: no builder has this name, or a number is below 1.
     """
     for setting, value in {"seeds": seeds, "updates": updates, "tests": tests}.items():
-        _check_at_least_one(setting, value)
+        check_at_least_one(setting, value)
     pupil = _Pupil(name)
 
     def accuracies(learned: Sequence[int], tested: Sequence[int], seed: int) -> list[float]:
@@ -265,8 +265,7 @@ class _Pupil:
         self._first_values = [np.array(variable) for variable in self._optimizer.variables]
 
     def _network(self, seed: int) -> keras.Model:
-        known = model_settings(self._name)
-        settings = {key: value for key, value in RECALL_NETWORK.items() if key in known}
+        settings = settings_it_has(self._name, RECALL_NETWORK)
         vocab_size = 1 + SENTIMENT_WORDS + NEUTRAL_WORDS
         return build_model(self._name, vocab_size, 2, seed=seed, **settings)
 
@@ -358,11 +357,11 @@ def measure_memory(
         FloatingPointError: training diverged.
     """
     started = time.process_time()
-    last = {"pooling": "last"} if "pooling" in model_settings(name) else {}
+    last = settings_it_has(name, {"pooling": "last"})
     classifier = SentimentClassifier(name, **last | dict(settings), seed=seed)
     classifier.check_settings()
-    _check_at_least_one("texts", texts)
-    _check_at_least_one("distances", distances)
+    check_at_least_one("texts", texts)
+    check_at_least_one("distances", distances)
     if distances > classifier.max_length:
         raise ValueError(
             f"`distances` must be at most `max_length`, {classifier.max_length}. "
@@ -404,11 +403,6 @@ def measure_memory(
         recall_mixed=recalled.mixed,
         seconds=round(time.process_time() - started, 1),
     )
-
-
-def _check_at_least_one(name: str, value: Any) -> None:
-    if not is_whole(value) or value < 1:
-        raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
 
 
 def write_memory(reports: Sequence[MemoryReport], folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ import inspect
 import itertools
 import numbers
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -737,6 +737,16 @@ def model_settings(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "seed"}
 
 
+def settings_it_has(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that a builder has, for conditions that all builders shall share.
+
+    Raises:
+        ValueError: no builder has this name.
+    """
+    known = model_settings(name)
+    return {setting: value for setting, value in settings.items() if setting in known}
+
+
 def build_model(
     name: str, vocab_size: int, num_classes: int, *, seed: int | None = None, **settings: Any
 ) -> keras.Model:
@@ -893,6 +903,12 @@ def _check_choice(name: str, value: Any, choices: Any) -> None:
 def is_whole(value: Any) -> bool:
     """Whether a setting is a whole number, Python's or NumPy's; True and False are none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_at_least_one(name: str, value: Any) -> None:
+    """Raise `ValueError` unless a setting is a whole number of at least 1."""
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
 
 
 def _check_whole(name: str, value: Any, low: int, high: int = 2**20) -> None:

@@ -8,7 +8,6 @@ LSTMs and converts masks wrongly.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sentiment import cells
-from sentiment.artifact import BATCH_IDS_KEY
+from sentiment.artifact import BATCH_IDS_KEY, quiet_onnxruntime
 from sentiment.models import AttentionPooling, MaskedPooling, TokenMask
 
 OPSET = 17
@@ -72,16 +71,13 @@ def largest_difference(model: keras.Model, data: bytes, *, seed: int = 0) -> flo
         data: its serialised graph.
         seed: of the ids; lengths go from one word to forty.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before the first import
-    import onnxruntime
-
     generator = np.random.default_rng(seed)
     vocab_size = model.get_layer("embedding").input_dim
     ids = generator.integers(1, vocab_size, (16, 40)).astype("int32")
     lengths = [1, 40, *generator.integers(1, 41, 14)]
     for row, length in zip(ids, lengths, strict=True):
         row[length:] = 0
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = quiet_onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
     (found,) = session.run(["probabilities"], {"token_ids": ids})
     return float(np.abs(found - model.predict_on_batch(ids)).max())
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by colour-blind people, and the same things always have the
 # same colour.
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#6E6E6E"
+GREEN, VERMILION, PURPLE, PALE = "#009E73", "#D55E00", "#CC79A7", "#C4C4C4"
 
 
 def save_evaluation_plots(
@@ -202,7 +203,7 @@ def _place_labels(axes: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray
     sizes = [text.get_window_extent().size for text in texts]
     gap = 0.1 * figure.dpi
     place = axes.get_position()
-    column = (sizes[np.argmax([size[0] for size in sizes])][0] + 4 * gap) / figure.bbox.width
+    column = (max(size[0] for size in sizes) + 4 * gap) / figure.bbox.width
     axes.set_position([place.x0, place.y0, place.width - column, place.height])
     figure.draw_without_rendering()
 
@@ -262,9 +263,6 @@ def _apart(heights: Sequence[float], least: float, low: float, high: float) -> l
         moved[i] = max(moved[i], floor)
         floor = moved[i] + least
     return moved
-
-
-GREEN, VERMILION, PURPLE, PALE = "#009E73", "#D55E00", "#CC79A7", "#C4C4C4"
 
 
 def save_gradient_plot(path: Path, reports: Sequence["MemoryReport"]) -> Path:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentiment.artifact import BATCH_IDS_KEY, Artifact, ArtifactError, load_artifact
+from sentiment.artifact import (
+    BATCH_IDS_KEY,
+    Artifact,
+    ArtifactError,
+    load_artifact,
+    quiet_onnxruntime,
+)
 from sentiment.data import bundled
 from sentiment.preprocessing import Encoded, checked_texts, pad_sequences
 
@@ -97,9 +103,7 @@ class Predictor:
     """
 
     def __init__(self, artifact: Artifact, *, threads: int | None = None):
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # must stand before the first import
-        import onnxruntime
-
+        onnxruntime = quiet_onnxruntime()
         self._artifact = artifact
         self.folder = artifact.folder
         self.manifest = artifact.manifest
@@ -127,6 +131,11 @@ class Predictor:
                 f"{artifact.folder}: the network has {outputs} outputs, but the manifest names "
                 f"{len(self.labels)} labels: {', '.join(self.labels)}."
             )
+
+    @property
+    def graph_bytes(self) -> int:
+        """Size of the network as it is saved for prediction."""
+        return len(self._artifact.onnx)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle without the session, which is made anew."""
