@@ -11,6 +11,7 @@ Copied to another machine, the folder gives the same numbers.
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shlex
@@ -23,17 +24,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sentiment.equations import Network
 from sentiment.preprocessing import TextEncoder, encoder_from_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BATCH_IDS_KEY = "batch_ids"  # of the graph's metadata: the most ids that suit a batch
 KERAS_FILE = "model.keras"
 ONNX_FILE = "model.onnx"
+WEIGHTS_FILE = "weights.npz"
 TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
-HASHED_FILES = (KERAS_FILE, ONNX_FILE, TOKENIZER_FILE)
+HASHED_FILES = (KERAS_FILE, ONNX_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 ALL_FILES = (*HASHED_FILES, MANIFEST_FILE, CARD_FILE)
+_SIDES = ("forward", "backward")
 IN_MEMORY = "texts in memory"  # the source of texts that came from no file
 
 
@@ -85,12 +91,18 @@ class Artifact:
         manifest: see `Manifest`.
         encoder: turns texts into ids as in training.
         onnx: the serialised ONNX graph.
+        weights: the same network as `pack_network` wrote it.
     """
 
     folder: Path
     manifest: Manifest
     encoder: TextEncoder
     onnx: bytes
+    weights: bytes
+
+    def network(self) -> Network:
+        """The weights by their places in the network, for `equations.py`."""
+        return unpack_network(self.weights, self.onnx)
 
 
 def check_writable(folder: Path, *, overwrite: bool) -> None:
@@ -131,9 +143,7 @@ def check_parent_writable(path: Path) -> None:
 
 def save_artifact(
     folder: Path,
-    manifest: Manifest,
-    encoder: TextEncoder,
-    onnx: bytes,
+    artifact: Artifact,
     save_keras: Callable[[Path], None],
     *,
     overwrite: bool = False,
@@ -142,9 +152,7 @@ def save_artifact(
 
     Args:
         folder: where to.
-        manifest: see `Manifest`.
-        encoder: the fitted encoder.
-        onnx: the serialised graph.
+        artifact: what to write, wherever it comes from.
         save_keras: writes the Keras model to the path it is given (`model.save`).
         overwrite: whether a model folder may be replaced.
 
@@ -159,11 +167,14 @@ def save_artifact(
     try:
         save_keras(partial / KERAS_FILE)
         _compress(partial / KERAS_FILE)
-        (partial / ONNX_FILE).write_bytes(onnx)
-        (partial / TOKENIZER_FILE).write_text(encoder.to_json(), encoding="utf-8")
-        (partial / CARD_FILE).write_text(model_card(manifest, folder), encoding="utf-8")
+        (partial / ONNX_FILE).write_bytes(artifact.onnx)
+        (partial / WEIGHTS_FILE).write_bytes(artifact.weights)
+        (partial / TOKENIZER_FILE).write_text(artifact.encoder.to_json(), encoding="utf-8")
+        (partial / CARD_FILE).write_text(model_card(artifact.manifest, folder), encoding="utf-8")
         # NumPy's numbers, which a grid search gives as settings, become Python's.
-        plain = json.dumps(dataclasses.asdict(manifest), default=lambda number: number.item())
+        plain = json.dumps(
+            dataclasses.asdict(artifact.manifest), default=lambda number: number.item()
+        )
         stored = json.loads(plain)
         stored["sha256"] = {name: _sha256(partial / name) for name in HASHED_FILES}
         stored["sha256"][MANIFEST_FILE] = _manifest_sha256(stored)
@@ -238,7 +249,69 @@ def load_artifact(folder: str | Path) -> Artifact:
         encoder = encoder_from_json((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ArtifactError(f"{folder / TOKENIZER_FILE}: {error}") from error
-    return Artifact(folder, manifest, encoder, (folder / ONNX_FILE).read_bytes())
+    onnx, weights = ((folder / name).read_bytes() for name in (ONNX_FILE, WEIGHTS_FILE))
+    return Artifact(folder, manifest, encoder, onnx, weights)
+
+
+def pack_network(network: Network, onnx: bytes) -> bytes:
+    """The weights of a network as the bytes of an uncompressed `.npz`, in float32.
+
+    Its embedding, most of its size, is left where it lies in the graph.
+
+    Args:
+        network: the weights.
+        onnx: the graph of the same network.
+
+    Raises:
+        ArtifactError: the graph holds another embedding.
+    """
+    table = network.embeddings.astype("float32")
+    half = table.astype("float16")
+    if np.array_equal(half, table):  # as the export decides
+        table = half
+    offset = onnx.find(table.tobytes())
+    if offset < 0:
+        raise ArtifactError("The network and its graph have different embeddings.")
+    arrays = {
+        "cell": network.cell,
+        "pooling": network.pooling,
+        "merge": network.merge,
+        "embeddings_type": table.dtype.name,
+        "embeddings_place": [offset, *table.shape],  # byte in the graph, rows, columns
+    }
+    for layer, directions in enumerate(network.recurrent, 1):
+        for side, weights in zip(_SIDES, directions, strict=False):
+            for number, weight in enumerate(weights):
+                arrays[f"recurrent_{layer}/{side}/{number}"] = weight.astype("float32")
+    for group, weights in {"context": network.context, "output": network.output}.items():
+        for number, weight in enumerate(weights):
+            arrays[f"{group}/{number}"] = weight.astype("float32")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def unpack_network(weights: bytes, onnx: bytes) -> Network:
+    """The weights that `pack_network` wrote, in float64; the embedding as it is in the graph."""
+    groups: dict[str, list[np.ndarray]] = {}  # in the order in which they were written
+    with np.load(io.BytesIO(weights), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            group, _, number = name.rpartition("/")
+            groups.setdefault(group or number, []).append(arrays[name])
+    offset, rows, columns = groups.pop("embeddings_place")[0].tolist()
+    kind = str(groups.pop("embeddings_type")[0])
+    settings = {name: str(groups.pop(name)[0]) for name in ("cell", "pooling", "merge")}
+    by_group = {name: tuple(w.astype("float64") for w in group) for name, group in groups.items()}
+    kernel, bias = by_group.pop("output")
+    context = by_group.pop("context", ())
+    layers: dict[str, list[Any]] = {}
+    for name, direction in by_group.items():
+        layers.setdefault(name.split("/")[0], []).append(direction)
+    embeddings = np.frombuffer(onnx, kind, rows * columns, offset).reshape(rows, columns)
+    recurrent = tuple(map(tuple, layers.values()))
+    return Network(
+        embeddings, recurrent=recurrent, output=(kernel, bias), context=context, **settings
+    )
 
 
 def model_card(manifest: Manifest, folder: Path) -> str:

@@ -184,7 +184,7 @@ def measure_agreement(folder: Path, texts: Sequence[str]) -> Measured:
         fitting.predict_token_ids(model, token_ids),
         predictor.predict_proba(texts),
         equations.network_probabilities(
-            pad_sequences(token_ids, padding="post"), **equations.weights_of(model)
+            pad_sequences(token_ids, padding="post"), predictor.network
         ),
     ]
     difference = max(np.abs(a - b).max() for a in answers for b in answers)

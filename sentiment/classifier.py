@@ -22,9 +22,11 @@ from sentiment.artifact import (
     Manifest,
     installed_versions,
     load_artifact,
+    pack_network,
     save_artifact,
 )
 from sentiment.data import Reviews, label_values, order_labels
+from sentiment.equations import network_of
 from sentiment.fitting import (
     EpochReport,
     FitResult,
@@ -262,7 +264,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             metrics={},
             versions=installed_versions("keras", "tensorflow", "onnxruntime", "numpy"),
         )
-        artifact = Artifact(Path("in memory"), manifest, encoder, export_onnx(model))
+        onnx = export_onnx(model)
+        weights = pack_network(network_of(model), onnx)
+        artifact = Artifact(Path("in memory"), manifest, encoder, onnx, weights)
         self._set_fitted(artifact, model, result, np.array([by_name[name] for name in names]))
         return self
 
@@ -359,9 +363,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         )
         save_artifact(
             Path(folder),
-            manifest,
-            self._artifact.encoder,
-            self._artifact.onnx,
+            dataclasses.replace(self._artifact, manifest=manifest),
             self._save_keras,
             overwrite=overwrite,
         )

@@ -9,8 +9,9 @@ output (batch, units), its new states, and its gates by name, each (batch, units
 σ is the logistic function and ∘ the product of each element with its own.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -338,37 +339,57 @@ STEPS: dict[str, tuple[Callable[..., Step], Callable[[Weights], list[int]]]] = {
 }
 
 
+class CellRun(NamedTuple):
+    """What a cell did over a batch of sequences, in text order.
+
+    Attributes:
+        outputs: after each word, (batch, time, units).
+        gates: each by name, (batch, time, units); what they would be, where the mask is false.
+        states: after each word, (batch, time, width) each, as the step function orders them.
+    """
+
+    outputs: np.ndarray
+    gates: Gates
+    states: States
+
+
 def run_cell(
     cell: str, x: np.ndarray, mask: np.ndarray, weights: Weights, *, backward: bool = False
-) -> tuple[np.ndarray, Gates]:
+) -> CellRun:
     """Run a cell over a batch of sequences; where the mask is false all stays as it is.
 
     Args:
         cell: a key of `STEPS`.
-        x: inputs (batch, time, features).
+        x: inputs (batch, time, features), at least one word long.
         mask: bool (batch, time).
         weights: as the step function takes them.
         backward: whether to read from the end to the start.
-
-    Returns:
-        The outputs after each word, in text order, (batch, time, units); and each gate by name, of
-        the same shape (what they would be, where the mask is false).
     """
     step, widths = STEPS[cell]
     states: States = tuple(np.zeros((len(x), width), x.dtype) for width in widths(weights))
     output = np.zeros_like(states[0])
-    outputs = np.zeros((*x.shape[:2], output.shape[-1]), x.dtype)
+    outputs: list[np.ndarray] = []
+    history: list[States] = []
     gates: dict[str, list[np.ndarray]] = {}
     times = range(x.shape[1])
     for t in reversed(times) if backward else times:
         new_output, new_states, values = step(x[:, t], states, weights)
         kept = mask[:, t, None]
         states = tuple(np.where(kept, n, s) for n, s in zip(new_states, states, strict=True))
-        output = outputs[:, t] = np.where(kept, new_output, output)
+        output = np.where(kept, new_output, output)
+        outputs.append(output)
+        history.append(states)
         for name, value in values.items():
             gates.setdefault(name, []).append(value)
-    in_order = slice(None, None, -1) if backward else slice(None)
-    return outputs, {name: np.stack(rows[in_order], 1) for name, rows in gates.items()}
+
+    def in_order(rows: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(rows[::-1] if backward else rows, axis=1)
+
+    return CellRun(
+        in_order(outputs),
+        {name: in_order(rows) for name, rows in gates.items()},
+        tuple(in_order(rows) for rows in zip(*history, strict=True)),
+    )
 
 
 def merge_directions(forward: np.ndarray, backward: np.ndarray, merge: str) -> np.ndarray:
@@ -410,57 +431,95 @@ def attention(states: np.ndarray, mask: np.ndarray, weights: Weights) -> np.ndar
     return softmax(np.where(mask, logits, -np.inf))
 
 
-def network_probabilities(
-    token_ids: np.ndarray,
-    *,
-    embeddings: np.ndarray,
-    cell: str,
-    recurrent: list[list[Weights]],
-    pooling: str,
-    merge: str,
-    output: tuple[np.ndarray, np.ndarray],
-    context: Weights = (),
-) -> np.ndarray:
-    """A whole network of `models.py`, without dropout.
+@dataclass(frozen=True)
+class Network:
+    """The weights of a network of `models.py`, and how they belong together.
 
-    Args:
-        token_ids: int (batch, time), 0 = padding, on the right.
-        embeddings: (vocab_size, embedding_dim).
+    Attributes:
+        embeddings: (vocab_size, embedding_dim), of any type of float.
         cell: a key of `STEPS`.
         recurrent: for each layer the weights of its one direction, or of forward and backward.
         pooling, merge: as the builders take them.
         output: kernel and bias of the last layer.
         context: with attention pooling its weights, as `attention` takes them.
-
-    Returns:
-        Probabilities (batch, num_classes).
     """
-    mask = token_ids != 0
-    states = embeddings[token_ids]
-    for number, directions in enumerate(recurrent, 1):
-        read = [
-            run_cell(cell, states, mask, weights, backward=bool(side))[0]
+
+    embeddings: np.ndarray
+    cell: str
+    recurrent: tuple[tuple[Weights, ...], ...]
+    pooling: str
+    merge: str
+    output: tuple[np.ndarray, np.ndarray]
+    context: Weights = ()
+
+    def word_vectors(self, token_ids: np.ndarray) -> np.ndarray:
+        """Vectors (…, embedding_dim) of ids (…), of the type of the other weights."""
+        return self.embeddings[token_ids].astype(self.output[0].dtype)
+
+
+class Replay(NamedTuple):
+    """What a network did with a batch of texts.
+
+    Attributes:
+        probabilities: (batch, num_classes).
+        layers: for each recurrent layer what its one direction did, or forward and backward.
+        attention: with attention pooling how much each word counts, (batch, time); else `None`.
+    """
+
+    probabilities: np.ndarray
+    layers: list[list[CellRun]]
+    attention: np.ndarray | None
+
+
+def replay(network: Network, vectors: np.ndarray, mask: np.ndarray) -> Replay:
+    """Run a whole network, without dropout, and keep what it did.
+
+    Args:
+        network: its weights.
+        vectors: of the words, (batch, time, embedding_dim).
+        mask: bool (batch, time), true first, then false where the text has ended.
+    """
+    layers = []
+    states = vectors
+    for directions in network.recurrent:
+        runs = [
+            run_cell(network.cell, states, mask, weights, backward=bool(side))
             for side, weights in enumerate(directions)
         ]
-        if number == len(recurrent) and pooling == "last":  # after the last word each one read
+        layers.append(runs)
+        read = [run.outputs for run in runs]
+        if len(layers) == len(network.recurrent) and network.pooling == "last":
+            # after the last word that each one read
             read = [outputs[:, 0 if side else -1] for side, outputs in enumerate(read)]
-        states = read[0] if len(read) == 1 else merge_directions(*read, merge)
-    if pooling == "last":
+        states = read[0] if len(read) == 1 else merge_directions(*read, network.merge)
+    weights_of_words = None
+    if network.pooling == "last":
         features = states
-    elif pooling == "attention":
-        features = (attention(states, mask, context)[..., None] * states).sum(axis=1)
+    elif network.pooling == "attention":
+        weights_of_words = attention(states, mask, network.context)
+        features = (weights_of_words[..., None] * states).sum(axis=1)
     else:
-        features = pool(states, mask, pooling)
-    kernel, bias = output
+        features = pool(states, mask, network.pooling)
+    return Replay(answer(network, features), layers, weights_of_words)
+
+
+def answer(network: Network, features: np.ndarray) -> np.ndarray:
+    """The last layer: pooled features (batch, features) → probabilities (batch, num_classes)."""
+    kernel, bias = network.output
     logits = features @ kernel + bias
     return softmax(logits) if logits.shape[-1] > 1 else sigmoid(logits)
+
+
+def network_probabilities(token_ids: np.ndarray, network: Network) -> np.ndarray:
+    """Probabilities (batch, num_classes) of ids (batch, time), 0 = padding, on the right."""
+    return replay(network, network.word_vectors(token_ids), token_ids != 0).probabilities
 
 
 _MERGES = {"concat": "concatenate", "sum": "sum", "ave": "average"}  # Keras' names → ours
 
 
-def weights_of(model: Any) -> dict[str, Any]:
-    """The arguments of `network_probabilities` for a Keras model of `models.py`, in float64."""
+def network_of(model: Any) -> Network:
+    """The weights of a Keras model of `models.py`, in float64."""
     as_float64 = {
         layer.name: [np.asarray(w, "float64") for w in layer.get_weights()]
         for layer in model.layers
@@ -479,14 +538,14 @@ def weights_of(model: Any) -> dict[str, Any]:
             if cell == "clockwork_rnn":  # of each unit, and no weight
                 for weights in directions:
                     weights.append(np.asarray(layer.cell.periods, "float64"))
-            recurrent.append([tuple(weights) for weights in directions])
+            recurrent.append(tuple(tuple(weights) for weights in directions))
     pooled = [layer.pooling for layer in model.layers if layer.name == "pooling"]
-    return {
-        "embeddings": as_float64["embedding"][0],
-        "cell": cell,
-        "recurrent": recurrent,
-        "pooling": pooled[0] if pooled else "last",
-        "merge": merge,
-        "output": tuple(as_float64["probabilities"]),
-        "context": tuple(as_float64.get("pooling", ())),
-    }
+    return Network(
+        as_float64["embedding"][0],
+        cell,
+        tuple(recurrent),
+        pooled[0] if pooled else "last",
+        merge,
+        tuple(as_float64["probabilities"]),
+        tuple(as_float64.get("pooling", ())),
+    )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from sentiment.artifact import (
     quiet_onnxruntime,
 )
 from sentiment.data import bundled
+from sentiment.equations import Network
 from sentiment.preprocessing import Encoded, checked_texts, pad_sequences
 
 if TYPE_CHECKING:
@@ -132,6 +134,11 @@ class Predictor:
                 f"{len(self.labels)} labels: {', '.join(self.labels)}."
             )
 
+    @cached_property
+    def network(self) -> Network:
+        """The weights, in float64, for `equations.py`."""
+        return self._artifact.network()
+
     @property
     def graph_bytes(self) -> int:
         """Size of the network as it is saved for prediction."""
@@ -244,6 +251,18 @@ class Predictor:
             [oov for part in parts for oov in part.oov],
         )
 
+    def probabilities(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """Probabilities of texts that are given as ids, float32 (texts, num_classes).
+
+        Args:
+            token_ids: ids of each text, at least one; nothing is cut.
+        """
+        workers = ThreadPoolExecutor(self._threads)
+        try:
+            return self._gathered(len(token_ids), self._start(token_ids, workers))
+        finally:
+            workers.shutdown(cancel_futures=True)
+
     def attention(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
         """How much each word counts for the answer, in a model with attention pooling.
 
@@ -304,7 +323,9 @@ class Predictor:
         finally:
             workers.shutdown(cancel_futures=True)  # after Ctrl-C nothing is waited for
 
-    def _start(self, token_ids: list[list[int]], workers: ThreadPoolExecutor) -> list[Batch]:
+    def _start(
+        self, token_ids: Sequence[Sequence[int]], workers: ThreadPoolExecutor
+    ) -> list[Batch]:
         """Have the network read texts of any lengths, the longest first."""
         order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
         batches = []
@@ -320,15 +341,19 @@ class Predictor:
     def _run(self, token_ids: np.ndarray) -> np.ndarray:
         return self._session.run(["probabilities"], {"token_ids": token_ids})[0]
 
+    def _gathered(self, texts: int, batches: list[Batch]) -> np.ndarray:
+        probabilities = np.zeros((texts, len(self.labels)), "float32")
+        for positions, batch in batches:
+            probabilities[positions] = batch.result()
+        return probabilities
+
     def _answers(
         self,
         encoded: Encoded,
         batches: list[Batch],
         neutral_band: tuple[float, float] | None,
     ) -> Answers:
-        probabilities = np.zeros((len(encoded.token_ids), len(self.labels)), "float32")
-        for positions, batch in batches:
-            probabilities[positions] = batch.result()
+        probabilities = self._gathered(len(encoded.token_ids), batches)
         names: list[Any] = [self.labels[i] for i in probabilities.argmax(axis=1)]
         values = self.manifest.label_values
         if neutral_band is not None:

@@ -65,10 +65,18 @@ class RandomModel:
     encoder: Any
     onnx: bytes
 
+    @property
+    def artifact(self) -> Any:
+        from sentiment.artifact import Artifact, pack_network
+        from sentiment.equations import network_of
+
+        weights = pack_network(network_of(self.model), self.onnx)
+        return Artifact(Path("in memory"), self.manifest, self.encoder, self.onnx, weights)
+
     def save(self, folder: Path, **options: Any) -> Path:
         from sentiment.artifact import save_artifact
 
-        save_artifact(folder, self.manifest, self.encoder, self.onnx, self.model.save, **options)
+        save_artifact(folder, self.artifact, self.model.save, **options)
         return folder
 
 

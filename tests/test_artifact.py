@@ -184,9 +184,9 @@ def test_other_format_version(copy, version):
         b"null",
         b'"text"',
         b"{}",
-        b'{"format_version": 1}',
+        b'{"format_version": 2}',
         b"\xff\xfe\x00",
-        b'{"format_version": 1, "sha256": [], "label_values": null, "labels": []}',
+        b'{"format_version": 2, "sha256": [], "label_values": null, "labels": []}',
     ],
 )
 def test_garbage_manifest(copy, content):
@@ -319,9 +319,7 @@ def test_failing_save_leaves_everything_as_it_was(random_model, copy, old, error
 
     broken = random_model()
     with pytest.raises(type(error)):
-        artifact.save_artifact(
-            folder, broken.manifest, broken.encoder, broken.onnx, fail, overwrite=old
-        )
+        artifact.save_artifact(folder, broken.artifact, fail, overwrite=old)
     assert contents(copy.parent) == before
 
 

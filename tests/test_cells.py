@@ -123,7 +123,7 @@ def test_outputs_at_every_word_are_those_of_the_equations(name, layer, backward,
     rnn(words, mask=mask)
     weights = for_equations(name, randomize(rnn))
     found = np.asarray(rnn(words, mask=mask))
-    expected, _ = run_cell(name, words.astype(float), mask, weights, backward=backward)
+    expected, *_ = run_cell(name, words.astype(float), mask, weights, backward=backward)
     assert_same(found[:, ::-1] if backward else found, expected)
 
 
@@ -171,7 +171,7 @@ def test_projected_rnn_inside_bidirectional(name, merge_mode, words, mask):
     if merge_mode is None:
         half = len(weights) // 2
         for values, some, back in zip(found, (weights[:half], weights[half:]), (0, 1), strict=True):
-            expected, _ = run_cell(
+            expected, *_ = run_cell(
                 name, words.astype(float), mask, for_equations(name, some), backward=bool(back)
             )
             assert_same(values, expected * mask[..., None])  # as `Bidirectional` wants it
@@ -210,7 +210,7 @@ def test_cells_stack_in_keras_rnn(words, mask):
     found = stack(words, mask=mask)
     values = words.astype(float)
     for name, cell in zip(CELLS, stack.cell.cells, strict=True):
-        values, _ = run_cell(name, values, mask, for_equations(name, cell.get_weights()))
+        values, *_ = run_cell(name, values, mask, for_equations(name, cell.get_weights()))
     np.testing.assert_allclose(np.asarray(found), values[:, -1], rtol=0, atol=5e-6)  # six cells
 
 
@@ -492,7 +492,7 @@ def test_gradients_are_the_finite_differences(name, words, mask):
     assert len(gradients) == len(weights)
 
     def total_at(changed):
-        outputs, _ = run_cell(name, words.astype(float), mask, for_equations(name, changed))
+        outputs, *_ = run_cell(name, words.astype(float), mask, for_equations(name, changed))
         return float((outputs * weighing).sum())
 
     for place, gradient in enumerate(gradients):

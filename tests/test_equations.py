@@ -1,5 +1,6 @@
 """Keras, NumPy and ONNX Runtime compute the same, and the comparison would notice if not."""
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -12,8 +13,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from sentiment import equations, onnx_export
-from sentiment.equations import STEPS, network_probabilities, run_cell, weights_of
+from sentiment import artifact, equations, onnx_export
+from sentiment.equations import STEPS, Network, network_of, network_probabilities, run_cell
 from sentiment.models import BUILDERS, MERGES, POOLINGS, model_settings
 
 # NumPy computes in float64, Keras and ONNX Runtime in float32: sums of some ten terms, over up to
@@ -109,21 +110,21 @@ BUILDER = {"rnn": "rnn", "lstm": "bilstm", "gru": "bigru"} | {
 
 @dataclass(frozen=True)
 class Compared:
-    """A network, what Keras answers, and the arguments of the equations for the same answer."""
+    """A network, what Keras answers, and the weights of the equations for the same answer."""
 
     model: Any
     ids: np.ndarray
     answer: np.ndarray
-    arguments: dict[str, Any]
+    network: Network
 
     def difference(self, **changed: Any) -> float:
         """Largest distance between Keras and the equations: the comparison of this file."""
-        expected = network_probabilities(self.ids, **self.arguments | changed)
+        expected = network_probabilities(self.ids, dataclasses.replace(self.network, **changed))
         return float(np.abs(self.answer - expected).max())
 
     def with_recurrent(self, change: Callable[..., Any]) -> float:
         """The difference where every direction's weights are changed."""
-        recurrent = [[change(*weights) for weights in way] for way in self.arguments["recurrent"]]
+        recurrent = [[change(*weights) for weights in way] for way in self.network.recurrent]
         return self.difference(recurrent=recurrent)
 
 
@@ -136,7 +137,7 @@ def network(random_network, mixed_ids) -> Callable[..., Compared]:
         key = f"{name} {sorted(settings.items())}"
         if key not in made:
             model = random_network(name, seed=3, **settings)
-            made[key] = Compared(model, mixed_ids, np.asarray(model(mixed_ids)), weights_of(model))
+            made[key] = Compared(model, mixed_ids, np.asarray(model(mixed_ids)), network_of(model))
         return made[key]
 
     return make
@@ -148,11 +149,34 @@ def test_keras_numpy_and_onnx_agree(name, settings, network, mixed_ids, monkeypa
     assert compared.difference() < TOLERANCE
 
     monkeypatch.setattr(onnx_export, "largest_difference", lambda *_: 0.0)  # we compare, below
-    session = onnxruntime.InferenceSession(onnx_export.export_onnx(compared.model))
+    graph = onnx_export.export_onnx(compared.model)
+    session = onnxruntime.InferenceSession(graph)
     (found,) = session.run(["probabilities"], {"token_ids": mixed_ids})
     np.testing.assert_allclose(
-        found, network_probabilities(mixed_ids, **compared.arguments), rtol=0, atol=TOLERANCE
+        found, network_probabilities(mixed_ids, compared.network), rtol=0, atol=TOLERANCE
     )
+    saved = artifact.unpack_network(artifact.pack_network(compared.network, graph), graph)
+    assert_same_network(saved, compared.network)
+
+
+def assert_same_network(found: Network, expected: Network) -> None:
+    """To the last bit and in the same places."""
+
+    def flat(network: Network) -> list[np.ndarray]:
+        ways = [weights for directions in network.recurrent for weights in directions]
+        return [w for group in (*ways, network.output, network.context) for w in group]
+
+    assert (found.cell, found.pooling, found.merge) == (
+        expected.cell,
+        expected.pooling,
+        expected.merge,
+    )
+    shape = [[len(weights) for weights in way] for way in expected.recurrent]
+    assert [[len(weights) for weights in way] for way in found.recurrent] == shape
+    np.testing.assert_array_equal(found.embeddings, expected.embeddings)
+    for a, b in zip(flat(found), flat(expected), strict=True):
+        assert a.dtype == float
+        np.testing.assert_array_equal(a, b)
 
 
 def test_all_pairs_of_settings_are_compared():
@@ -169,8 +193,8 @@ def test_all_pairs_of_settings_are_compared():
 
 def test_float64_stays_float64(network, mixed_ids):
     for name in BUILDERS:
-        arguments = network(name, **networks_of(name)[0]).arguments
-        assert network_probabilities(mixed_ids, **arguments).dtype == float
+        compared = network(name, **networks_of(name)[0])
+        assert network_probabilities(mixed_ids, compared.network).dtype == float
 
 
 # --- the comparison notices mistakes: whole networks ---
@@ -191,8 +215,8 @@ def test_reversed_direction_is_noticed(name, settings, network, monkeypatch):
 def test_swapped_directions_are_noticed(name, settings, network):
     """In one recurrent layer at a time."""
     compared = network(name, **settings)
-    for number in range(len(compared.arguments["recurrent"])):
-        recurrent = list(compared.arguments["recurrent"])
+    for number in range(len(compared.network.recurrent)):
+        recurrent = list(compared.network.recurrent)
         recurrent[number] = recurrent[number][::-1]
         assert compared.difference(recurrent=recurrent) > NOTICED
 
@@ -260,7 +284,7 @@ def test_leaking_mask_is_noticed(name, place, pooling, network, monkeypatch):
 def test_other_merge_or_pooling_is_noticed(name, settings, network):
     compared = network(name, **settings)
     assert compared.difference(merge="average") > NOTICED
-    pooling = compared.arguments["pooling"]
+    pooling = compared.network.pooling
     for other in {"last", "max", "mean"} - {pooling}:
         if pooling != "max+mean":
             assert compared.difference(pooling=other) > NOTICED
@@ -287,9 +311,9 @@ def test_other_batch_and_time_order_is_noticed(random_network, mixed_ids):
     ids = np.where(mixed_ids == 0, 5, mixed_ids)[:, :8]
     for name in BUILDERS:
         model = random_network(name)
-        arguments, answer = weights_of(model), np.asarray(model(ids))
-        assert np.abs(answer - network_probabilities(ids, **arguments)).max() < TOLERANCE
-        assert np.abs(answer - network_probabilities(ids.T, **arguments)).max() > NOTICED
+        weights, answer = network_of(model), np.asarray(model(ids))
+        assert np.abs(answer - network_probabilities(ids, weights)).max() < TOLERANCE
+        assert np.abs(answer - network_probabilities(ids.T, weights)).max() > NOTICED
 
 
 # --- the comparison notices mistakes: weights of each cell ---
@@ -329,7 +353,7 @@ def test_swapped_gates_are_noticed(cell, network):
     """In stacked cells in each layer and dimension by itself."""
     name = BUILDER[cell]
     compared = network(name, **both_ways(name, layers=2, pooling="max+mean"))
-    weights = compared.arguments["recurrent"][0][0]
+    weights = compared.network.recurrent[0][0]
     swaps = every_swap(cell, STEPS[cell][1](weights)[0], weights)
     assert len(swaps) >= 4
     for label, swap in swaps:
@@ -342,7 +366,7 @@ def test_swapped_peepholes_are_noticed(cell, network):
     name = BUILDER[cell]
     compared = network(name, **both_ways(name, layers=2, pooling="max+mean"))
     for place in PEEPHOLES[cell]:
-        rows = len(compared.arguments["recurrent"][0][0][place])
+        rows = len(compared.network.recurrent[0][0][place])
         assert rows == (3 if place == 3 else 5)
         for a, b in combinations(range(rows), 2):
             order = list(range(rows))
@@ -362,7 +386,7 @@ def test_transposed_weights_are_noticed(cell, network):
     """Of every square part of a recurrent kernel, one weight at a time."""
     name = BUILDER[cell]
     compared = network(name, **both_ways(name, layers=2, pooling="max+mean"))
-    weights = compared.arguments["recurrent"][0][0]
+    weights = compared.network.recurrent[0][0]
     units = STEPS[cell][1](weights)[0]
 
     def transposed(weight):
@@ -394,16 +418,14 @@ def test_swapped_dimensions_and_layers_of_the_grid_are_noticed(network):
         (0, 1, 2, 3, 4, 7, 8, 5, 6),  # of the second
         (0, 5, 6, 7, 8, 1, 2, 3, 4),  # the layers
     ):
-        change = [
-            [tuple(w[i] for i in order) for w in way] for way in compared.arguments["recurrent"]
-        ]
+        change = [[tuple(w[i] for i in order) for w in way] for way in compared.network.recurrent]
         assert compared.difference(recurrent=change) > NOTICED, order
 
 
 def test_swapped_layers_of_a_depth_gated_stack_are_noticed(network):
     compared = network("depth_gated_lstm", bidirectional=True, layers=3, pooling="max+mean")
     order = (0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7)
-    change = [[tuple(w[i] for i in order) for w in way] for way in compared.arguments["recurrent"]]
+    change = [[tuple(w[i] for i in order) for w in way] for way in compared.network.recurrent]
     assert compared.difference(recurrent=change) > NOTICED
 
 
@@ -423,7 +445,7 @@ def test_swapped_layers_of_a_depth_gated_stack_are_noticed(network):
 )
 def test_other_periods_are_noticed(periods, network):
     compared = network("clockwork_rnn", bidirectional=True, layers=2, pooling="max+mean")
-    assert compared.arguments["recurrent"][0][0][3].tolist() == [1, 1, 2, 2, 4]
+    assert compared.network.recurrent[0][0][3].tolist() == [1, 1, 2, 2, 4]
     swap = changed_at(lambda _: np.array(periods, float), 3)
     assert compared.with_recurrent(swap) > NOTICED
 
@@ -431,7 +453,7 @@ def test_other_periods_are_noticed(periods, network):
 @pytest.mark.parametrize("name", ["attention_gru", "attention_bilstm", "grid_lstm", "rnn"])
 def test_other_attention_weights_are_noticed(name, network):
     compared = network(name, **both_ways(name, pooling="attention", layers=2))
-    kernel, bias, context = compared.arguments["context"]
+    kernel, bias, context = compared.network.context
     for changed in (
         (kernel.T, bias, context),
         (kernel, 0 * bias, context),
@@ -609,7 +631,7 @@ def test_clock_that_counts_from_the_first_word_backward_is_noticed(network, monk
             new, _, _ = equations.clockwork_rnn_step(x[:, t], (h, clock), weights)
             h = np.where(mask[:, t, None], new, h)
             outputs.append(h)
-        return np.stack(outputs[::-1], 1), {}
+        return equations.CellRun(np.stack(outputs[::-1], 1), {}, ())
 
     monkeypatch.setattr(equations, "run_cell", from_the_first)
     compared = network("clockwork_rnn", bidirectional=True, layers=2, pooling="max+mean")
@@ -845,7 +867,7 @@ def test_coupled_lstm_is_an_lstm_whose_input_gate_is_one_less_the_forget_gate(wo
 def test_forget_gate_lstm_that_forgets_nothing_adds_up(sequence):
     x = sequence
     weights = saturated("forget_gate_lstm", forget=1)
-    outputs, gates = run_cell("forget_gate_lstm", x, np.ones((2, 11), bool), weights)
+    outputs, gates, _ = run_cell("forget_gate_lstm", x, np.ones((2, 11), bool), weights)
     memory = gates["candidate"].cumsum(axis=1)
     np.testing.assert_allclose(outputs, np.tanh(memory), rtol=1e-13)
     assert np.abs(memory).max() > 1  # it may grow
@@ -928,7 +950,7 @@ def test_groups_change_only_when_their_clock_ticks(backward, sequence):
     """Periods 1, 2 and 4 over eleven words: all at the first that is read."""
     mask = np.ones((2, 11), bool)
     weights = saturated("clockwork_rnn")
-    outputs, gates = run_cell("clockwork_rnn", sequence, mask, weights, backward=backward)
+    outputs, gates, _ = run_cell("clockwork_rnn", sequence, mask, weights, backward=backward)
     order = slice(None, None, -1) if backward else slice(None)
     read = np.concatenate([np.zeros((2, 1, 3)), outputs[:, order]], 1)
     changes = read[:, 1:] != read[:, :-1]
@@ -943,8 +965,8 @@ def test_groups_change_only_when_their_clock_ticks(backward, sequence):
 def test_clock_does_not_count_padding(sequence):
     weights = saturated("clockwork_rnn")
     mask = np.arange(11) < np.array([[11], [6]])
-    outputs, _ = run_cell("clockwork_rnn", sequence, mask, weights, backward=True)
-    alone, _ = run_cell("clockwork_rnn", sequence[1:, :6], mask[1:, :6], weights, backward=True)
+    outputs, *_ = run_cell("clockwork_rnn", sequence, mask, weights, backward=True)
+    alone, *_ = run_cell("clockwork_rnn", sequence[1:, :6], mask[1:, :6], weights, backward=True)
     np.testing.assert_allclose(outputs[1:, :6], alone, rtol=1e-14)
 
 
@@ -1089,7 +1111,7 @@ def test_gates_are_in_text_order(cell, backward, sequence):
     weights = saturated(cell)
     x = sequence[:, :5]
     mask = np.array([[True] * 5, [True] * 3 + [False] * 2])
-    outputs, gates = run_cell(cell, x, mask, weights, backward=backward)
+    outputs, gates, _ = run_cell(cell, x, mask, weights, backward=backward)
     names = [name for group, _ in GATES[cell] for name in group]
     assert sorted(gates) == sorted(names or {"rnn": [], "clockwork_rnn": ["clock"]}[cell])
     step, widths = STEPS[cell]
@@ -1120,11 +1142,11 @@ def test_each_gate_is_where_its_name_says(cell, words):
 def test_state_stays_where_there_is_no_word(cell, sequence):
     x = sequence[:1, :4]
     mask = np.array([[True, True, False, False]])
-    outputs, _ = run_cell(cell, x, mask, saturated(cell))
+    outputs, *_ = run_cell(cell, x, mask, saturated(cell))
     np.testing.assert_array_equal(outputs[0, 2:], outputs[0, [1, 1]])
-    outputs, _ = run_cell(cell, x, mask, saturated(cell), backward=True)
+    outputs, *_ = run_cell(cell, x, mask, saturated(cell), backward=True)
     np.testing.assert_array_equal(outputs[0, 2:], 0)
-    alone, _ = run_cell(cell, x[:, :2], mask[:, :2], saturated(cell), backward=True)
+    alone, *_ = run_cell(cell, x[:, :2], mask[:, :2], saturated(cell), backward=True)
     np.testing.assert_allclose(outputs[:, :2], alone, rtol=1e-14)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from sentiment import memory, plots
 from sentiment.data import Reviews, Splits
-from sentiment.equations import network_probabilities, weights_of
+from sentiment.equations import Network, network_of, network_probabilities
 from sentiment.memory import (
     MemoryReport,
     gradient_by_distance,
@@ -26,29 +26,29 @@ from sentiment.memory import (
 from sentiment.models import BUILDERS, build_model, model_settings
 
 
-def log_odds(arguments, ids: np.ndarray, label: int) -> float:
+def log_odds(network: Network, ids: np.ndarray, label: int) -> float:
     """Of a label against all others, in float64 NumPy."""
-    (p,) = network_probabilities(ids[None], **arguments)
+    (p,) = network_probabilities(ids[None], network)
     p = np.array([1 - p[0], p[0]]) if len(p) == 1 else p
     return float(np.log(p[label]) - np.log(np.delete(p, label).sum()))
 
 
-def predicted(arguments, ids: np.ndarray) -> int:
-    (p,) = network_probabilities(ids[None], **arguments)
+def predicted(network: Network, ids: np.ndarray) -> int:
+    (p,) = network_probabilities(ids[None], network)
     return int(p[0] > 0.5) if len(p) == 1 else int(p.argmax())
 
 
 def norms_by_differences(model, ids: np.ndarray) -> np.ndarray:
     """Gradient norms of one text of different words by central differences, last word first."""
-    arguments = weights_of(model)
-    label, step = predicted(arguments, ids), 1e-5
-    gradient = np.zeros((len(ids), arguments["embeddings"].shape[1]))
+    network = network_of(model)
+    label, step = predicted(network, ids), 1e-5
+    gradient = np.zeros((len(ids), network.embeddings.shape[1]))
     for (position, feature), _ in np.ndenumerate(gradient):
         ends = []
         for sign in (1, -1):
-            embeddings = arguments["embeddings"].copy()
+            embeddings = network.embeddings.copy()
             embeddings[ids[position], feature] += sign * step
-            ends.append(log_odds(arguments | {"embeddings": embeddings}, ids, label))
+            ends.append(log_odds(dataclasses.replace(network, embeddings=embeddings), ids, label))
         gradient[position, feature] = (ends[0] - ends[1]) / (2 * step)
     return np.linalg.norm(gradient, axis=1)[::-1]
 

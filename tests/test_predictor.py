@@ -15,7 +15,7 @@ import pytest
 
 import sentiment
 from sentiment import predictor as module
-from sentiment.artifact import Artifact, ArtifactError
+from sentiment.artifact import ArtifactError
 from sentiment.predictor import NEUTRAL, Prediction, Predictor
 
 ROOT = Path(sentiment.__file__).parent.parent
@@ -25,7 +25,7 @@ ATOL = 2e-6
 
 
 def in_memory(model) -> Predictor:
-    return Predictor(Artifact(Path("in memory"), model.manifest, model.encoder, model.onnx))
+    return Predictor(model.artifact)
 
 
 @pytest.fixture(scope="module")
@@ -529,8 +529,8 @@ def attentive(random_model):
     generator = np.random.default_rng(3)
     network.set_weights([generator.normal(size=w.shape) for w in network.get_weights()])
     manifest = dataclasses.replace(other.manifest, model="attention_gru", settings=settings)
-    artifact = Artifact(Path("in memory"), manifest, other.encoder, export_onnx(network))
-    return Predictor(artifact), network
+    own = {"model": network, "manifest": manifest, "onnx": export_onnx(network)}
+    return Predictor(dataclasses.replace(other, **own).artifact), network
 
 
 def test_attention_has_a_weight_for_each_word_read(attentive):
