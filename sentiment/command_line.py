@@ -35,15 +35,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_data_options(
-    parser: argparse.ArgumentParser, *, purpose: str, required: bool = False
+    parser: argparse.ArgumentParser, *, purpose: str, default: str | None = None
 ) -> None:
-    """Options that say which reviews to read; `--data` is `None` unless it is given."""
+    """Options that say which reviews to read; `--data` is `None` unless it is given.
+
+    Args:
+        parser: of the command.
+        purpose: what the reviews are for.
+        default: the source that the command takes where none is given, for the help.
+    """
     parser.add_argument(
         "--data",
         metavar="SOURCE",
-        required=required,
         help=f"{purpose}: sample, imdb, a .csv/.tsv/.jsonl/.parquet file, a folder with one "
-        "sub-folder per label, or a .tar.gz of one" + ("" if required else " (default: sample)"),
+        "sub-folder per label, or a .tar.gz of one" + (f" (default: {default})" if default else ""),
     )
     parser.add_argument("--text-column", metavar="NAME", help="column with the texts")
     parser.add_argument("--label-column", metavar="NAME", help="column with the labels")

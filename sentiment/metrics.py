@@ -1,11 +1,12 @@
 """How good answers are: what scikit-learn has, and the intervals and calibration that it lacks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+POLARITIES = {-1: "negative", 0: "neutral", 1: "positive"}
 Z_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
@@ -31,6 +32,45 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     centre = (share + Z_95**2 / (2 * n)) / scale
     half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def auc_with_interval(
+    positive: np.ndarray, negative: np.ndarray
+) -> tuple[float, tuple[float, float]]:
+    """Area under the ROC curve of a number that should be higher in one group, and its interval.
+
+    Args:
+        positive: the number in that group, float (m,).
+        negative: the number in the other, float (n,).
+
+    Returns:
+        The area, which is the share of pairs in which the positive one is higher, ties counting
+        half; and its 95 % interval within 0…1, which has no width where the groups do not overlap.
+
+    Raises:
+        ValueError: a group has fewer than two members.
+
+    Source: DeLong, DeLong & Clarke-Pearson, "Comparing the areas under two or more correlated
+    receiver operating characteristic curves: a nonparametric approach" (1988), for one curve.
+    """
+    if min(len(positive), len(negative)) < 2:
+        raise ValueError(
+            "`positive` and `negative` must have at least two members each. "
+            f"Received: {len(positive)} and {len(negative)}"
+        )
+    higher = _share_below(positive, negative)  # of each positive one, over all negative ones
+    lower = _share_below(negative, positive)
+    area = float(higher.mean())
+    variance = higher.var(ddof=1) / len(higher) + lower.var(ddof=1) / len(lower)
+    half = Z_95 * math.sqrt(variance)
+    return area, (max(0.0, area - half), min(1.0, area + half))
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each value the share of the others that are below it; equal ones count half."""
+    ranked = np.sort(others)
+    below = [np.searchsorted(ranked, values, side) for side in ("left", "right")]
+    return (below[0] + below[1]) / (2 * len(others))
 
 
 @dataclass(frozen=True)
@@ -196,3 +236,22 @@ def evaluate_answers(
         oov_share=oov_share,
         truncated_share=truncated_share,
     )
+
+
+def polarities(
+    label_values: Mapping[str, float], labels: Sequence[str], scores: Sequence[float]
+) -> np.ndarray:
+    """Whether answers are negative, neutral or positive: int (n,) of keys of `POLARITIES`.
+
+    Where a model's labels are just these three, the answer's label says it; else its score does, by
+    thirds: neutral from −1/3 to 1/3.  Of two labels that is a probability from 1/3 to 2/3.
+
+    Args:
+        label_values: label of the model → where it lies between −1 and 1.
+        labels: of the answers.
+        scores: of the answers.
+    """
+    if set(label_values.values()) == set(POLARITIES):
+        return np.array([label_values[label] for label in labels], int)
+    scores = np.asarray(scores, float)
+    return np.where(np.abs(scores) > 1 / 3, np.sign(scores), 0).astype(int)

@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "train", "Train a recurrent network on labelled reviews.", EXAMPLES
     )
-    command_line.add_data_options(parser, purpose="reviews to learn from")
+    command_line.add_data_options(parser, purpose="reviews to learn from", default="sample")
     for split in ("train", "validation", "test"):
         parser.add_argument(f"--{split}", metavar="SOURCE", help=f"source of the {split} split")
     parser.add_argument(

@@ -667,7 +667,7 @@ def test_split_that_is_not_there(refused, model, reviews, tmp_path):
 def test_evaluate_needs_data(refused, model):
     """A model is not measured on the sample reviews by chance."""
     assert refused("evaluate", "--model-dir", model) == (
-        "the following arguments are required: --data (--help lists all options)"
+        "Expected --data with reviews to measure on, or --behaviour."
     )
 
 
@@ -1327,10 +1327,10 @@ def test_damaged_model(refused, model, reviews, tmp_path, command, damage):
         )
     elif damage == "version":
         manifest.write_text(
-            manifest.read_text().replace('"format_version": 1', '"format_version": 9')
+            manifest.read_text().replace('"format_version": 2', '"format_version": 9')
         )
         expected = (
-            f"{folder} has format version 9; this version of the package reads 1. Train the model "
+            f"{folder} has format version 9; this version of the package reads 2. Train the model "
             f"again, or install the version that wrote it: {sentiment.__version__}."
         )
     else:

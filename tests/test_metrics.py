@@ -13,6 +13,7 @@ from sentiment.metrics import (
     evaluate_answers,
     expected_calibration_error,
     negative_log_likelihood,
+    polarities,
     reliability,
     wilson_interval,
 )
@@ -176,3 +177,23 @@ def test_evaluation_without_some_labels():
         evaluate_answers(["bad", "good"], BY_HAND[:0], [], **options)
     with pytest.raises(ValueError, match="^The label 'fine' was never seen in training; .* good"):
         evaluate_answers(["bad", "good"], BY_HAND[:1], ["fine"], **options)
+
+
+TWO = {"bad": -1.0, "good": 1.0}
+THREE = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
+STARS = {"1": -1.0, "2": -0.5, "3": 0.0, "4": 0.5, "5": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "scores", "expected"),
+    [
+        (TWO, ["good"] * 5, [-1, -0.34, 0.33, 0.34, 1], [-1, -1, 0, 1, 1]),
+        (THREE, ["negative", "neutral", "positive"], [0.9, 0.9, -0.9], [-1, 0, 1]),
+        (STARS, ["3"] * 3, [-0.5, 0, 0.5], [-1, 0, 1]),
+        (TWO, [], [], []),
+    ],
+)
+def test_polarities(values, labels, scores, expected):
+    found = polarities(values, labels, scores)
+    assert found.tolist() == expected
+    assert found.dtype == int
