@@ -8,18 +8,25 @@
     onnx_export.py     a fitted network → an ONNX graph
     artifact.py        the folder that is a saved model
     predictor.py       Predictor: that folder → answers, without TensorFlow
+    streaming.py       Stream: a running answer, word by word
     scoring.py         files: every row with its answer
     classifier.py      SentimentClassifier: all of it as a scikit-learn estimator
     equations.py       the recurrent cells in NumPy, gate by gate
+    gradients.py       the derivative of those equations
     metrics.py         calibration error, Brier score, intervals
+    behaviour.py       tests of negation, contrast, typos, …, and how a model does in them
     baselines.py       linear models on n-grams, fastText, VADER
     workers.py         processes that work on tasks, one thread each
     comparison.py      networks and baselines under the same conditions
     memory.py          how far back a network remembers
-    plots.py           pictures of evaluations and comparisons
+    explanation.py     what a network did with a text, word by word
+    faithfulness.py    whether word effects are true: words deleted in their order
+    units.py           which single units tell labels apart, and how saturated the gates are
+    plots.py           pictures of evaluations, comparisons and readings
+    page.py            an HTML page of a reading
     command_line.py    what the commands share
 
-    train.py evaluate.py predict.py compare.py benchmark.py    the commands, as in:
+    train.py evaluate.py predict.py explain.py compare.py benchmark.py    the commands, as in:
         python -m sentiment.train
 
 Importing `sentiment` imports none of this; the names below are resolved when they are used.

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "learn from labelled reviews",
     "evaluate": "measure a model on labelled reviews",
     "predict": "label texts, lines or files",
+    "explain": "watch a model read, word by word and gate by gate",
     "compare": "train many models under the same conditions and rank them",
     "benchmark": "measure start-up, speed and memory on this machine",
 }

@@ -1,6 +1,7 @@
 """What the commands share: options, and how errors, Ctrl-C and exit statuses reach the person."""
 
 import argparse
+import codecs
 import contextlib
 import os
 import signal
@@ -132,6 +133,12 @@ def run(
 def interactive(stream: Any) -> bool:
     """Whether a stream is a terminal, so that a person watches."""
     return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def writes_utf8() -> bool:
+    """Whether standard output takes every character; else JSON needs its own escapes for them."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 @contextlib.contextmanager

@@ -628,6 +628,24 @@ def load_reviews(
     return _read_file(path, text_column, label_column, skip_bad_rows)
 
 
+def choose_split(splits: dict[str, Reviews], wanted: str | None) -> tuple[str, Reviews]:
+    """The split to measure on: the one asked for, else test, else all there is.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    if wanted == "all":
+        texts = [text for part in splits.values() for text in part.texts]
+        return "all", Reviews(texts, [label for part in splits.values() for label in part.labels])
+    name = wanted or ("test" if "test" in splits else next(iter(splits)))
+    if name not in splits:
+        known = dict.fromkeys((*splits, "all"))
+        raise DataError(f"There is no {name} split. Expected one of: {', '.join(known)}.")
+    if wanted is None and len(splits) > 1 and name != "test":
+        raise DataError(f"There is no test split. Choose with --split: {', '.join(splits)}, all.")
+    return name, splits[name]
+
+
 def _is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".tar.gz", ".tgz", ".tar"))
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment import command_line
-from sentiment.data import DataError, Reviews, load_reviews
+from sentiment.data import DataError, Reviews, choose_split, load_reviews
 
 if TYPE_CHECKING:
+    from sentiment.behaviour import BehaviourReport, Failure
     from sentiment.metrics import Evaluation
     from sentiment.predictor import Answers
 
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
   python -m sentiment.evaluate --data path/to/aclImdb_v1.tar.gz
   python -m sentiment.evaluate --model-dir my_model --data reviews.csv --plots pictures
   python -m sentiment.evaluate --model-dir my_model --data reviews.csv --json
+  python -m sentiment.evaluate --model-dir my_model --behaviour
 """
 MISTAKES = 10
 PLOT_FILES = ("confusion_matrix.png", "reliability.png", "roc.png")
@@ -54,24 +56,6 @@ def confident_mistakes(reviews: Reviews, answers: "Answers", most: int = MISTAKE
     ]
 
 
-def choose_split(splits: dict[str, Reviews], wanted: str | None) -> tuple[str, Reviews]:
-    """The split to measure on: the one asked for, else test, else all there is.
-
-    Raises:
-        DataError: there is no such split.
-    """
-    if wanted == "all":
-        texts = [text for part in splits.values() for text in part.texts]
-        return "all", Reviews(texts, [label for part in splits.values() for label in part.labels])
-    name = wanted or ("test" if "test" in splits else next(iter(splits)))
-    if name not in splits:
-        known = dict.fromkeys((*splits, "all"))
-        raise DataError(f"There is no {name} split. Expected one of: {', '.join(known)}.")
-    if wanted is None and len(splits) > 1 and name != "test":
-        raise DataError(f"There is no test split. Choose with --split: {', '.join(splits)}, all.")
-    return name, splits[name]
-
-
 def check_plots(folder: Path, *, overwrite: bool) -> None:
     """Refuse, before any work is done, a folder that the pictures cannot be written to.
 
@@ -92,7 +76,12 @@ def check_plots(folder: Path, *, overwrite: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser("evaluate", "Measure a model on labelled reviews.", EXAMPLES)
     command_line.add_model_option(parser)
-    command_line.add_data_options(parser, purpose="reviews to measure on", required=True)
+    command_line.add_data_options(parser, purpose="reviews to measure on")
+    parser.add_argument(
+        "--behaviour",
+        action="store_true",
+        help="rather than on reviews, measure on the package's own tests of negation, contrast, …",
+    )
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test", "all"),
@@ -112,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
 def _main(options: argparse.Namespace) -> None:
     from sentiment.predictor import Predictor  # not at the top: --help need not wait for NumPy
 
+    if options.behaviour:
+        _behaviour(options)
+        return
+    if options.data is None:
+        raise DataError("Expected --data with reviews to measure on, or --behaviour.")
     if options.plots is not None:
         check_plots(options.plots, overwrite=options.overwrite)
     predictor = Predictor.load(options.model_dir)
@@ -155,6 +149,49 @@ def _main(options: argparse.Namespace) -> None:
             options.plots, predictor.labels, answers.probabilities, reviews.labels
         )
         print("wrote " + ", ".join(map(str, files)), file=sys.stderr)
+
+
+def _behaviour(options: argparse.Namespace) -> None:
+    from sentiment.behaviour import measure_behaviour
+    from sentiment.predictor import Predictor
+
+    given = [name for name, value in vars(options).items() if value not in (None, False)]
+    others = [name for name in given if name not in ("behaviour", "model_dir", "json")]
+    if others:
+        raise DataError(
+            "--behaviour brings its own texts and goes with --model-dir and --json alone. "
+            f"Received also: --{', --'.join(others).replace('_', '-')}"
+        )
+    report = measure_behaviour(Predictor.load(options.model_dir))
+    if options.json:
+        print(json.dumps(dataclasses.asdict(report), allow_nan=False))
+    else:
+        _print_behaviour(report)
+
+
+def _print_behaviour(report: "BehaviourReport") -> None:
+    print(f"Answers are read {report.reading}.\n")
+    width = max(map(len, report.capabilities))
+    print(f"{'capability':{width}}  kind  cases  failures    rate")
+    for name, result in report.capabilities.items():
+        print(
+            f"{name:{width}}  {result.kind:4}  {result.cases:5}  {result.failures:8}  "
+            f"{result.failure_rate:6.1%}"
+        )
+    print(f"{'mean':{width}}  {'':21}  {report.mean_failure_rate:6.1%}")
+    for name, result in report.capabilities.items():
+        if result.examples:
+            print(f"\n{name}: some failures")
+        for failure in result.examples:
+            _print_failure(failure)
+
+
+def _print_failure(failure: "Failure") -> None:
+    print(f"  expected {failure.expected}, received")
+    for polarity, score, text in zip(
+        failure.polarities, failure.scores, failure.texts, strict=True
+    ):
+        print(f"    {polarity:8}  {score:+.2f}  {text}")
 
 
 def _print(evaluation: "Evaluation") -> None:

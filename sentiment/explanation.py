@@ -28,6 +28,7 @@ DISAGREEMENT = 0.5  # correlation of two methods' effects below which they are s
 DECISIVE = 0.25  # share of the largest effect from which a word counts as decisive
 MOST_NAMED = 3  # words for, and words against, that the verdict names
 DIRECTIONS = ("forward", "backward")
+ARROWS = dict(zip(DIRECTIONS, "→←", strict=True))
 # Which of a cell's states is its memory; else the last, in cells of several layers the top one's.
 _MEMORY = {"rnn": 0, "gru": 0, "clockwork_rnn": 0}
 
@@ -128,12 +129,7 @@ def explain(predictor: Predictor, text: str) -> Explanation:
     prefixes = predictor.probabilities([ids[:end] for end in range(1, len(ids) + 1)])
     target = target_of(predictor, prefixes[-1])
     replayed = replay_ids(predictor.network, ids)
-    replay_error = float(np.abs(replayed.probabilities[0] - prefixes[-1]).max())
-    if not replay_error <= TOLERANCE:
-        raise ExplanationError(
-            f"{predictor.folder}: the saved weights give another answer than the network, "
-            f"{replay_error:.1e} apart where {TOLERANCE:g} is allowed. Train the model again."
-        )
+    replay_error = checked_replay(predictor, replayed.probabilities, prefixes[-1:])
     effects = {method: measure(predictor, ids, target) for method, measure in METHODS.items()}
     value, unknown = target.values(predictor, [ids, [OOV_ID] * len(ids)])
     traces = _traces(predictor.network, replayed)
@@ -295,6 +291,21 @@ def replay_ids(network: Network, ids: Sequence[int]) -> Replay:
     return replay(network, network.word_vectors(token_ids), np.ones(token_ids.shape, bool))
 
 
+def checked_replay(predictor: Predictor, replayed: np.ndarray, answers: np.ndarray) -> float:
+    """Largest difference between replayed probabilities and the network's own.
+
+    Raises:
+        ExplanationError: they are more than 1e-5 apart.
+    """
+    error = float(np.abs(replayed - answers).max())
+    if not error <= TOLERANCE:
+        raise ExplanationError(
+            f"{predictor.folder}: the saved weights give another answer than the network, "
+            f"{error:.1e} apart where {TOLERANCE:g} is allowed. Train the model again."
+        )
+    return error
+
+
 def _traces(network: Network, replayed: Replay) -> tuple[Trace, ...]:
     memory = _MEMORY.get(network.cell, -1)
     return tuple(
@@ -347,6 +358,20 @@ def _memory_changes(traces: Sequence[Trace]) -> dict[str, np.ndarray]:
 
 
 # --------------------------------------------------------------------------------------- in a line
+
+
+def target_name(explanation: Explanation) -> str:
+    """What effects are differences of, in words."""
+    if explanation.target == "score":
+        return "the score"
+    return f"the probability of {explanation.target}"
+
+
+def gate_title(name: str) -> str:
+    """`layer_2_backward_forget` → `layer 2 forget ←`, and `backward` → `←`."""
+    words = name.split("_")
+    arrows = [ARROWS[word] for word in words if word in ARROWS]
+    return " ".join([word for word in words if word not in ARROWS] + arrows)
 
 
 def turning_point(explanation: Explanation) -> int | None:

@@ -20,6 +20,7 @@ from sentiment.artifact import (
 from sentiment.data import bundled
 from sentiment.equations import Network
 from sentiment.preprocessing import Encoded, checked_texts, pad_sequences
+from sentiment.streaming import Stream
 
 if TYPE_CHECKING:
     from sentiment.metrics import Evaluation
@@ -138,6 +139,14 @@ class Predictor:
     def network(self) -> Network:
         """The weights, in float64, for `equations.py`."""
         return self._artifact.network()
+
+    def stream(self) -> Stream:
+        """A text to come, whose words are answered one by one as it is fed: see `Stream`.
+
+        Raises:
+            ValueError: the model reads in both directions.
+        """
+        return Stream(self.network, self.encoder, self.labels, self.manifest.label_values)
 
     @property
     def graph_bytes(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment import benchmark, compare, evaluate, predict, train
+from sentiment import benchmark, compare, evaluate, explain, predict, train
 from sentiment.data import bundled
 from sentiment.models import list_models, model_settings
 
@@ -21,6 +21,7 @@ PARSERS = {
     "train": train._parser,
     "evaluate": evaluate._parser,
     "predict": predict._parser,
+    "explain": explain._parser,
     "compare": compare._parser,
     "benchmark": benchmark._parser,
 }
@@ -147,3 +148,16 @@ def test_nothing_names_a_machine():
     """Only the product: no absolute paths of a machine it was made on."""
     for path in [*ROOT.glob("sentiment/*.py"), *ROOT.glob("*.md"), *ROOT.glob("*/*.md")]:
         assert not re.search(r"(?<![\w.])/(work|root|tmp|home)/", path.read_text("utf-8")), path
+
+
+def test_the_reading_is_that_of_the_shipped_model(capsys):
+    """Word by word; the last digit may differ where a processor rounds otherwise."""
+    shown = re.search(r"\$ python -m sentiment\.explain \"(.*?)\"\n(.*?)```", README, re.DOTALL)
+    assert explain.main([shown[1]]) == 0
+    found, expected = capsys.readouterr().out.split(), shown[2].split()
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        if re.fullmatch(r"[+-]?\d\.\d\d", b):
+            assert float(a) == pytest.approx(float(b), abs=0.011)
+        elif not re.fullmatch(r"\de-\d\d", b):  # rounding itself
+            assert a == b
