@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -117,6 +118,8 @@ def _main(options: argparse.Namespace) -> None:
     if "data" in OPTIONS[mode] and options.data is None:
         raise DataError(f"{_written(mode)} measures on reviews. Add --data, such as --data sample.")
     _check_files(options)
+    # Read when NumPy is first imported: for products as small as these a second thread only waits.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from sentiment.predictor import Predictor  # not at the top: --help need not wait for NumPy
 
     modes[mode](Predictor.load(options.model_dir), options)
