@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from sentiment import plots
@@ -143,3 +144,55 @@ def test_sizes(drawn, tmp_path):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "1,000"]
     assert [axes.get_xlabel(), axes.get_ylabel()] == ["training texts", "accuracy"]
     assert axes.get_title() == "Accuracy by training size, mean and range of 2 runs"
+
+
+NORMS = {
+    "rnn": [2.0, 1.5, 1.0, 0.5],
+    "lstm, forget bias 1": [0.5, 0.1, 0.02, 0.004],
+    "lstm, forget bias 0": [0.5, 0.01, 1e-20, 0.0],
+    "attention_gru": [0.3, 0.3, 0.3, 0.3],
+}
+
+
+@pytest.fixture
+def distances(drawn, tmp_path):
+    """The axes of `NORMS`, drawn."""
+    path = plots.save_distance_plot(tmp_path / "norms.png", NORMS, title="three cells")
+    assert path.read_bytes().startswith(PNG)
+    ((axes,),) = [figure.axes for figure in drawn]
+    return axes
+
+
+def test_a_line_for_each_network_from_distance_zero(distances):
+    assert [line.get_label() for line in distances.lines] == list(NORMS)
+    for line, norms in zip(distances.lines, NORMS.values(), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2, 3])
+        np.testing.assert_array_equal(line.get_ydata(), norms)
+    assert [text.get_text() for text in distances.get_legend().get_texts()] == list(NORMS)
+
+
+def test_colour_is_the_cells_and_lines_of_one_colour_differ(distances):
+    colours = [to_hex(line.get_color()).upper() for line in distances.lines]
+    assert colours == [plots.VERMILION, plots.BLUE, plots.BLUE, plots.GREEN]
+    assert len({line.get_linestyle() for line in distances.lines}) == 4
+
+
+def test_the_axis_is_logarithmic_and_ends_twelve_powers_below_the_largest(distances):
+    assert distances.get_yscale() == "log"
+    low, high = distances.get_ylim()
+    assert low == pytest.approx(2e-12)
+    assert high > 2
+
+
+def test_says_what_was_compared_in_which_units(distances):
+    assert distances.get_title() == "three cells"
+    assert distances.get_xlabel() == "distance from the end (words)"
+    assert distances.get_ylabel() == "gradient norm (log-odds per unit of vector)"
+
+
+def test_no_networks_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^`norms` must have at least one entry\. Received: none$"
+    ):
+        plots.save_distance_plot(tmp_path / "none.png", {}, title="none")
+    assert not (tmp_path / "none.png").exists()
