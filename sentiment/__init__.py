@@ -22,7 +22,8 @@
     explanation.py     what a network did with a text, word by word
     faithfulness.py    whether word effects are true: words deleted in their order
     units.py           which single units tell labels apart, and how saturated the gates are
-    plots.py           pictures of evaluations, comparisons and readings
+    plots.py           pictures of training, evaluations and comparisons
+    reading_plots.py   pictures of readings, deleted words and single units
     page.py            an HTML page of a reading
     command_line.py    what the commands share
 

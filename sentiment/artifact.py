@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from sentiment.equations import Network
+from sentiment.equations import DIRECTIONS, Network
 from sentiment.preprocessing import TextEncoder, encoder_from_json
 
 FORMAT_VERSION = 2
@@ -39,7 +39,6 @@ MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 HASHED_FILES = (KERAS_FILE, ONNX_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 ALL_FILES = (*HASHED_FILES, MANIFEST_FILE, CARD_FILE)
-_SIDES = ("forward", "backward")
 IN_MEMORY = "texts in memory"  # the source of texts that came from no file
 
 
@@ -207,12 +206,7 @@ def load_artifact(folder: str | Path) -> Artifact:
     folder = Path(folder)
     if not folder.is_dir():
         raise ArtifactError(f"There is no model folder {folder}.")
-    for name in ALL_FILES:
-        if not (folder / name).is_file():
-            raise ArtifactError(
-                f"{folder} is not a whole model: {name} is missing. "
-                "Copy the folder again, or train the model again."
-            )
+    _check_there(folder, MANIFEST_FILE)
     try:
         stored = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         version = stored["format_version"]
@@ -224,6 +218,8 @@ def load_artifact(folder: str | Path) -> Artifact:
             f"{FORMAT_VERSION}. Train the model again, or install the version that wrote it: "
             f"{(stored.get('versions') or {}).get('sentiment', 'unknown')}."
         )
+    for name in ALL_FILES:
+        _check_there(folder, name)
     try:
         if stored["sha256"][MANIFEST_FILE] != _manifest_sha256(stored):
             raise ArtifactError(
@@ -253,6 +249,14 @@ def load_artifact(folder: str | Path) -> Artifact:
     return Artifact(folder, manifest, encoder, onnx, weights)
 
 
+def _check_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise ArtifactError(
+            f"{folder} is not a whole model: {name} is missing. "
+            "Copy the folder again, or train the model again."
+        )
+
+
 def pack_network(network: Network, onnx: bytes) -> bytes:
     """The weights of a network as the bytes of an uncompressed `.npz`, in float32.
 
@@ -280,7 +284,7 @@ def pack_network(network: Network, onnx: bytes) -> bytes:
         "embeddings_place": [offset, *table.shape],  # byte in the graph, rows, columns
     }
     for layer, directions in enumerate(network.recurrent, 1):
-        for side, weights in zip(_SIDES, directions, strict=False):
+        for side, weights in zip(DIRECTIONS, directions, strict=False):
             for number, weight in enumerate(weights):
                 arrays[f"recurrent_{layer}/{side}/{number}"] = weight.astype("float32")
     for group, weights in {"context": network.context, "output": network.output}.items():

@@ -7,7 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from sentiment.data import Reviews
 
 FAILED = 2  # wrong input or settings
 INTERRUPTED = 128 + signal.SIGINT
@@ -54,6 +57,29 @@ def add_data_options(
     parser.add_argument("--text-column", metavar="NAME", help="column with the texts")
     parser.add_argument("--label-column", metavar="NAME", help="column with the labels")
     add_skip_option(parser)
+
+
+def add_split_option(parser: argparse.ArgumentParser) -> None:
+    """The option that says which split to measure on."""
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test", "all"),
+        help="split of a source that has splits (default: test)",
+    )
+
+
+def read_split(options: argparse.Namespace) -> "tuple[str, Reviews, list[str]]":
+    """Name and reviews of the split that the options ask for, and notes for the person."""
+    from sentiment.data import choose_split, load_reviews
+
+    splits, notes = load_reviews(
+        options.data,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        skip_bad_rows=options.skip_bad_rows,
+        progress=interactive(sys.stderr),
+    )
+    return *choose_split(splits, options.split), list(notes)
 
 
 def add_skip_option(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +131,8 @@ def run(
             stream.reconfigure(errors="backslashreplace")
     try:
         main(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before the command was started
+            sys.stdout.flush()
     except KeyboardInterrupt as stop:
         if interactive(sys.stderr):
             print(file=sys.stderr)  # the terminal shows ^C, and a bar may stand there

@@ -18,6 +18,7 @@ import numpy as np
 Weights = tuple[np.ndarray, ...]  # of one direction, in the order of Keras' get_weights()
 States = tuple[np.ndarray, ...]
 Gates = dict[str, np.ndarray]
+DIRECTIONS = ("forward", "backward")
 Step = tuple[np.ndarray, States, Gates]  # output (batch, units), new states, gates by name
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment import command_line
-from sentiment.data import DataError, Reviews, choose_split, load_reviews
+from sentiment.data import DataError, Reviews
 
 if TYPE_CHECKING:
     from sentiment.behaviour import BehaviourReport, Failure
@@ -82,11 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="rather than on reviews, measure on the package's own tests of negation, contrast, …",
     )
-    parser.add_argument(
-        "--split",
-        choices=("train", "validation", "test", "all"),
-        help="split of a source that has splits (default: test)",
-    )
+    command_line.add_split_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--plots",
@@ -109,15 +105,7 @@ def _main(options: argparse.Namespace) -> None:
     if options.plots is not None:
         check_plots(options.plots, overwrite=options.overwrite)
     predictor = Predictor.load(options.model_dir)
-    splits, notes = load_reviews(
-        options.data,
-        text_column=options.text_column,
-        label_column=options.label_column,
-        skip_bad_rows=options.skip_bad_rows,
-        progress=command_line.interactive(sys.stderr),
-    )
-    split, reviews = choose_split(splits, options.split)
-    notes = list(notes)
+    split, reviews, notes = command_line.read_split(options)
     if split != "test" and predictor.manifest.data["source"] == Path(options.data).resolve().name:
         notes.append(
             f"beware: the model was trained on a source called {Path(options.data).name}; where it "

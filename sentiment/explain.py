@@ -6,20 +6,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment import command_line
-from sentiment.data import DataError, Reviews, choose_split, load_reviews
+from sentiment.data import DataError
 
 if TYPE_CHECKING:
+    from sentiment.data import Reviews
     from sentiment.explanation import ExampleReading, Explanation, WordReading
     from sentiment.faithfulness import Estimate, Faithfulness
     from sentiment.predictor import Predictor
     from sentiment.units import Unit, UnitsReport
 
-METHODS = ("removed", "unknown", "gradients")
+METHODS = ("removed", "unknown", "gradients")  # `explanation.METHODS`, without NumPy for --help
 PICTURES = (".png", ".svg")
 EXAMPLES = """examples:
   python -m sentiment.explain "I loved the movie, but the ending was disappointing."
@@ -53,10 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--method",
         choices=METHODS,
-        default=METHODS[0],
         help="how a word's effect is measured: the answer without the word (removed) or with an "
         "unknown word in its place (unknown) is taken from the answer; or integrated gradients "
-        "(gradients). Default: %(default)s",
+        f"(gradients). Default: {METHODS[0]}",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -79,11 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "how much of the time gates are open or shut",
     )
     command_line.add_data_options(parser, purpose="reviews for --faithfulness and --units")
-    parser.add_argument(
-        "--split",
-        choices=("train", "validation", "test", "all"),
-        help="split of a source that has splits (default: test)",
-    )
+    command_line.add_split_option(parser)
     parser.add_argument(
         "--texts",
         type=int,
@@ -107,9 +103,8 @@ def _main(options: argparse.Namespace) -> None:
             f"and --units. Received: {', '.join(map(_written, chosen)) or 'none of them'}"
         )
     mode = chosen[0]
-    default = _parser().parse_args([])
-    changed = [name for name, value in vars(options).items() if value != getattr(default, name)]
-    strays = [_written(name) for name in changed if name not in (mode, *COMMON, *OPTIONS[mode])]
+    given = [name for name, value in vars(options).items() if value not in (None, False)]
+    strays = [_written(name) for name in given if name not in (mode, *COMMON, *OPTIONS[mode])]
     if strays:
         raise DataError(
             f"{_written(mode)} goes without {' and '.join(strays)}. It takes: "
@@ -133,20 +128,20 @@ def _written(name: str) -> str:
 def _read_text(predictor: "Predictor", options: argparse.Namespace) -> None:
     from sentiment.explanation import explain
 
+    method = options.method or METHODS[0]
     explanation = explain(predictor, options.text)
-    if options.plot is not None:
-        from sentiment.plots import save_reading_plot
+    if options.plot is not None:  # before all else: it refuses long texts
+        from sentiment.reading_plots import save_reading_plot
 
-        save_reading_plot(options.plot, explanation, method=options.method)
+        save_reading_plot(options.plot, explanation, method=method)
     if options.html is not None:
         from sentiment.page import reading_page
 
-        page = reading_page(explanation, method=options.method)
-        options.html.write_text(page, encoding="utf-8")
+        options.html.write_text(reading_page(explanation, method=method), encoding="utf-8")
     if options.json:
-        _print_json(_as_json(explanation, options.method))
+        _print_json(_as_json(explanation, method))
     else:
-        _print(explanation, options.method)
+        _print(explanation, method)
     _print_written(options)
 
 
@@ -161,6 +156,7 @@ def _print_written(options: argparse.Namespace) -> None:
 
 
 def _check_files(options: argparse.Namespace) -> None:
+    """Refuse, before any work is done, files that could not be written, and pictures in vain."""
     from sentiment.artifact import check_parent_writable
 
     for path, endings in ((options.plot, PICTURES), (options.html, (".html", ".htm"))):
@@ -170,11 +166,16 @@ def _check_files(options: argparse.Namespace) -> None:
             raise DataError(
                 f"Expected a file that ends in {' or '.join(endings)}. Received: {path}"
             )
-        if path.exists() and not options.overwrite:
-            raise DataError(f"{path} exists already. Choose another, or add --overwrite.")
+        if path.is_dir() or (path.exists() and not options.overwrite):
+            advice = "." if path.is_dir() else ", or add --overwrite."
+            raise DataError(f"{path} exists already. Choose another{advice}")
         check_parent_writable(path)
+        if not path.absolute().parent.is_dir():
+            raise DataError(f"{path} cannot be written: its folder does not exist.")
     if options.overwrite and options.plot is None and options.html is None:
         raise DataError("--overwrite goes with --plot and --html. Received neither.")
+    if options.plot is not None:
+        import matplotlib  # noqa: F401  a command without it says so at once
 
 
 def _as_json(explanation: "Explanation", method: str) -> dict[str, Any]:
@@ -202,62 +203,61 @@ def _as_json(explanation: "Explanation", method: str) -> dict[str, Any]:
 
 
 def _print(explanation: "Explanation", method: str) -> None:
-    from sentiment.explanation import disagreements, target_name, verdict
+    from sentiment.explanation import checks, target_name, verdict
 
     for line in _table(explanation, method):
         print(line)
-    print(f"\n{verdict(explanation, method)}")
-    for (one, other), correlation in disagreements(explanation).items():
-        print(
-            f"Careful: the effects by {one} and by {other} disagree (correlation "
-            f"{correlation:+.2f})."
-        )
-    if explanation.truncated:
-        print("The text is too long: only its head and its tail were read.")
-    print(
-        f"\nEffects ({method}) are differences in {target_name(explanation)}. The gates were "
-        f"replayed from the\nweights; the replayed answer is {explanation.replay_error:.0e} from "
-        "the network's. Integrated gradients miss\n"
-        f"{explanation.completeness_error:.0e} of the difference to unknown words."
-    )
+    print(f"\n{verdict(explanation, method)}\n")
+    print(f"Effects ({method}) are differences in {target_name(explanation)}.")
+    for sentence in checks(explanation):
+        print(sentence)
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
+    """Rows of a table as lines; columns whose places are in `left` begin at the same letter."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if place in left else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _table(explanation: "Explanation", method: str) -> list[str]:
-    """Lines of the table: a head, then one per word."""
-    from sentiment.explanation import ARROWS
+    """Lines of the table: a head, then one per word, and one for words that were left out."""
+    from sentiment.explanation import top_gates
 
     first = explanation.words[0]
-    gates, ways = _shown_gates(first.gates), first.memory_change
-    head = [
-        "",
-        "word",
-        *map(_head, gates),
-        *(f"change {ARROWS[way] if len(ways) > 1 else ''}".strip() for way in ways),
-        "so far",
-        "p" if first.score is None else "score",
-        "effect",
-    ]
+    gates, ways = top_gates(first.gates), list(first.memory_change)
     rows = [
         [
-            str(number),
-            _shortened(word.word) + ("" if word.known else " (unknown)"),
-            *(f"{word.gates[name]:.2f}" for name in gates),
-            *(f"{change:.2f}" for change in word.memory_change.values()),
-            word.label,
-            _running(word),
-            f"{word.effects[method]:+.2f}",
+            "",
+            "word",
+            *map(_head, gates),
+            *(_head(f"{way}_change" if len(ways) > 1 else "change") for way in ways),
+            "so far",
+            "p" if first.score is None else "score",
+            "effect",
         ]
-        for number, word in enumerate(explanation.words, 1)
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    texts = (1, len(head) - 3)  # columns of words and labels
-    return [
-        " ".join(
-            f" {cell:<{width}} " if place in texts else f"{cell:>{width}}"
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+    for word, before in zip(explanation.words, (first, *explanation.words), strict=False):
+        if word.position > before.position + 1:
+            gap = f"({explanation.left_out:,} words left out)"
+            rows.append(["…", gap, *[""] * len(rows[0][2:])])
+        rows.append(
+            [
+                str(word.position),
+                _shortened(word.word) + ("" if word.known else " (unknown)"),
+                *(f"{word.gates[name]:.2f}" for name in gates),
+                *(f"{change:.2f}" for change in word.memory_change.values()),
+                word.label,
+                _running(word),
+                f"{word.effects[method]:+.2f}",
+            ]
         )
-        for row in (head, *rows)
-    ]
+    return _aligned(rows, left=(1, len(rows[0]) - 3))
 
 
 def _running(word: "WordReading") -> str:
@@ -267,23 +267,13 @@ def _running(word: "WordReading") -> str:
     return f"{word.score:+.2f}"
 
 
-def _shown_gates(names: Iterable[str]) -> list[str]:
-    """Those of the top layer, whether layers are stacked or one cell holds them all."""
-
-    def layer(name: str) -> int:
-        found = re.search(r"^layer_(\d+)_|(?<!clock)_(\d+)$", name)
-        return int(found[1] or found[2]) if found else 0
-
-    names = list(names)
-    top = max(map(layer, names), default=0)
-    return [name for name in names if layer(name) in (0, top)]
-
-
 def _head(gate: str) -> str:
     """`layer_2_backward_forget` → `forget ←`: all are of one layer."""
     from sentiment.explanation import gate_title
 
-    return gate_title(re.sub(r"^layer_\d+_", "", gate))
+    gate = re.sub(r"^layer_\d+_|(?<!clock)_\d+$", "", gate)
+    title = gate_title(gate)
+    return title if command_line.writes_utf8() else title.replace("→", ">").replace("←", "<")
 
 
 def _shortened(word: str) -> str:
@@ -301,7 +291,7 @@ def _read_examples(predictor: "Predictor", options: argparse.Namespace) -> None:
         print(reading.example.text)
         rows = [
             [word.word, " or ".join(expected), polarity, f"{word.score:+.2f}"]
-            + ["" if agrees else "← differs"]
+            + ["" if agrees else "differs"]
             for word, expected, polarity, agrees in zip(
                 reading.explanation.words,
                 reading.example.expected,
@@ -310,11 +300,9 @@ def _read_examples(predictor: "Predictor", options: argparse.Namespace) -> None:
                 strict=True,
             )
         ]
-        head = ["so far", "a reader", "the model", "score", ""]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        for row in (head, *rows):
-            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-            print(f"  {'  '.join(cells)}".rstrip())
+        rows.insert(0, ["so far", "a reader", "the model", "score", ""])
+        for line in _aligned(rows, left=range(len(rows[0]))):
+            print(f"  {line}")
         print()
     words = [agrees for reading in readings for agrees in reading.agrees]
     whole = [reading.agrees[-1] for reading in readings]
@@ -341,34 +329,33 @@ def _example_as_json(reading: "ExampleReading") -> dict[str, Any]:
     }
 
 
-def _reviews(options: argparse.Namespace) -> tuple[str, Reviews]:
-    """Name and reviews of the split to measure on."""
-    splits, notes = load_reviews(
-        options.data,
-        text_column=options.text_column,
-        label_column=options.label_column,
-        skip_bad_rows=options.skip_bad_rows,
-        progress=command_line.interactive(sys.stderr),
-    )
-    for note in notes:
-        print(note, file=sys.stderr)
-    return choose_split(splits, options.split)
-
-
 def _faithfulness(predictor: "Predictor", options: argparse.Namespace) -> None:
     from sentiment.faithfulness import measure_faithfulness
 
     split, reviews = _reviews(options)
     report = measure_faithfulness(predictor, reviews.texts, **_settings(options))
+    _show(report, options, _print_faithfulness, f"{options.data}, {split} split")
     if options.plot is not None:
-        from sentiment.plots import save_deletion_plot
+        from sentiment.reading_plots import save_deletion_plot
 
         save_deletion_plot(options.plot, report)
+    _print_written(options)
+
+
+def _reviews(options: argparse.Namespace) -> tuple[str, "Reviews"]:
+    split, reviews, notes = command_line.read_split(options)
+    for note in notes:
+        print(note, file=sys.stderr)
+    return split, reviews
+
+
+def _show(
+    report: Any, options: argparse.Namespace, show: Callable[[Any, str], None], source: str
+) -> None:
     if options.json:
         _print_json(dataclasses.asdict(report))
     else:
-        _print_faithfulness(report, f"{options.data}, {split} split")
-    _print_written(options)
+        show(report, source)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -384,24 +371,22 @@ def _print_faithfulness(report: "Faithfulness", source: str) -> None:
         low, high = found.interval
         return f"{found.value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
-    head = ["order", "area", "over random", "over reversed", "beats random", "seconds"]
-    rows = [
-        [
-            name,
-            estimate(method.curve.area),
-            estimate(method.over_random, "+"),
-            estimate(method.over_reversed, "+"),
-            f"{method.beats_random:.1%}",
-            f"{method.seconds:.1f}",
-        ]
-        for name, method in report.methods.items()
-    ]
+    rows = [["order", "area", "over random", "over reversed", "beats random", "seconds"]]
+    for name, method in report.methods.items():
+        rows.append(
+            [
+                name,
+                estimate(method.curve.area),
+                estimate(method.over_random, "+"),
+                estimate(method.over_reversed, "+"),
+                f"{method.beats_random:.1%}",
+                f"{method.seconds:.1f}",
+            ]
+        )
     rows.append(["random", estimate(report.random.area), *[""] * 4])
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     print(f"{verdict(report)}\n\n{source}: {report.texts:,} texts, {report.words:,} words")
-    for name, *cells in (head, *rows):
-        others = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        print(f"{name:{widths[0]}}  {'  '.join(others)}".rstrip())
+    for line in _aligned(rows, left=(0,)):
+        print(line)
     print(
         "\nWords are deleted one after another, those first that speak most for the answer. The "
         "area is the mean\nof what the probability of the predicted label has lost at every 5 % of "
@@ -417,14 +402,11 @@ def _units(predictor: "Predictor", options: argparse.Namespace) -> None:
 
     split, reviews = _reviews(options)
     report = measure_units(predictor, reviews, **_settings(options))
+    _show(report, options, _print_units, f"{options.data}, {split} split")
     if options.plot is not None:
-        from sentiment.plots import save_units_plot
+        from sentiment.reading_plots import save_units_plot
 
         save_units_plot(options.plot, report)
-    if options.json:
-        _print_json(dataclasses.asdict(report))
-    else:
-        _print_units(report, f"{options.data}, {split} split")
     _print_written(options)
 
 
@@ -453,13 +435,12 @@ def _print_units(report: "UnitsReport", source: str) -> None:
 
 def _units_table(report: "UnitsReport") -> list[str]:
     """Lines of the table: a head, then one per unit."""
-    from sentiment.explanation import ARROWS
     from sentiment.units import high_says
 
     def row(unit: "Unit") -> list[str]:
         low, high = unit.interval
         return [
-            f"{unit.number}{ARROWS.get(unit.direction, '')}",
+            f"{unit.number} {_head(unit.direction)}",
             unit.feature,
             high_says(unit),
             f"{unit.auc:.3f}",
@@ -468,34 +449,21 @@ def _units_table(report: "UnitsReport") -> list[str]:
         ]
 
     head = ["unit", "feature", "high says", "AUC", "95 % interval", "AUC in choosing"]
-    rows = [head, *map(row, report.units)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{cell:{'<' if place in (1, 2) else '>'}{width}}"
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        for cells in rows
-    ]
+    return _aligned([head, *map(row, report.units)], left=(1, 2))
 
 
 def _saturation_lines(report: "UnitsReport") -> list[str]:
-    from sentiment.explanation import ARROWS
     from sentiment.units import OPEN, SHUT, WITHOUT_GATES
 
     if not report.saturation:
         return [f"Saturation is left out: {WITHOUT_GATES[report.cell]}."]
     layers = max(found.layer for found in report.saturation)
-    names = [
-        f"layer {found.layer} " * (layers > 1) + found.gate + ARROWS[found.direction]
-        for found in report.saturation
-    ]
-    width = max(map(len, names))
-    lines = [f"{'gate':{width}}  shut, below {SHUT}  open, above {OPEN}  of the most open unit"]
-    for name, found in zip(names, report.saturation, strict=True):
+    rows = [["gate", f"shut, below {SHUT}", f"open, above {OPEN}", "of the most open unit"]]
+    for found in report.saturation:
         shut, opened = (sum(shares) / len(shares) for shares in (found.shut, found.open))
-        lines.append(f"{name:{width}}  {shut:15.2%}  {opened:15.2%}  {max(found.open):21.2%}")
-    return lines
+        gate = f"layer {found.layer} " * (layers > 1) + _head(f"{found.direction}_{found.gate}")
+        rows.append([gate, f"{shut:.2%}", f"{opened:.2%}", f"{max(found.open):.2%}"])
+    return _aligned(rows, left=(0,))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,8 @@ text; a word's effect is the difference that the word makes to the answer; the g
 from the saved weights by `equations.py`, and the replayed answer must equal the network's.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sentiment.data import Table, bundled
-from sentiment.equations import Network, Replay, replay
+from sentiment.equations import DIRECTIONS, Network, Replay, replay
 from sentiment.gradients import value_and_gradient
 from sentiment.metrics import POLARITIES, polarities
 from sentiment.predictor import Predictor
@@ -26,8 +27,8 @@ FEWEST_POINTS, MOST_POINTS = 32, 128
 PATH_WORDS = 4096  # that go through the equations at a time: they keep every step
 DISAGREEMENT = 0.5  # correlation of two methods' effects below which they are said to disagree
 DECISIVE = 0.25  # share of the largest effect from which a word counts as decisive
+LEAST_EFFECT = 0.05  # where no effect is larger, no word decides
 MOST_NAMED = 3  # words for, and words against, that the verdict names
-DIRECTIONS = ("forward", "backward")
 ARROWS = dict(zip(DIRECTIONS, "→←", strict=True))
 # Which of a cell's states is its memory; else the last, in cells of several layers the top one's.
 _MEMORY = {"rnn": 0, "gru": 0, "clockwork_rnn": 0}
@@ -43,8 +44,10 @@ class WordReading:
 
     Attributes:
         word: as the network read it.
+        position: in the text, from 1.
         known: whether it is in the vocabulary.
-        label: the answer if the text ended here.
+        label: the answer if the text ended here; after a middle that was left out, the answer to
+            what was read up to here.
         score: of that answer; `None` for labels without an order.
         probabilities: label → probability, of that answer.
         effects: method → what the word adds to the answer, see `METHODS`.
@@ -53,6 +56,7 @@ class WordReading:
     """
 
     word: str
+    position: int
     known: bool
     label: str
     score: float | None
@@ -93,7 +97,7 @@ class Explanation:
         replay_error: largest difference between the replayed and the network's probabilities.
         completeness_error: what the integrated gradients of all words miss of the difference
             between the text and one of unknown words only.
-        truncated: whether the middle of the text was left out because it is too long.
+        left_out: number of words in the middle that were left out because the text is too long.
     """
 
     text: str
@@ -105,7 +109,7 @@ class Explanation:
     traces: tuple[Trace, ...]
     replay_error: float
     completeness_error: float
-    truncated: bool
+    left_out: int
 
     def effects(self, method: str) -> np.ndarray:
         """Each word's effect by one method, float64 (words,)."""
@@ -126,6 +130,8 @@ def explain(predictor: Predictor, text: str) -> Explanation:
     if not encoded.words[0]:
         raise ExplanationError(f"Expected a text with at least one word. Received: {text!r}")
     (ids,) = encoded.token_ids
+    left_out = encoded.words[0] - len(ids)
+    head = predictor.encoder.head_length if left_out else len(ids)
     prefixes = predictor.probabilities([ids[:end] for end in range(1, len(ids) + 1)])
     target = target_of(predictor, prefixes[-1])
     replayed = replay_ids(predictor.network, ids)
@@ -141,6 +147,7 @@ def explain(predictor: Predictor, text: str) -> Explanation:
     words = (
         WordReading(
             word,
+            t + 1 if t < head else t + 1 + left_out,
             known=token_id != OOV_ID,
             **_answer(predictor, prefixes[t]),
             **{
@@ -160,7 +167,7 @@ def explain(predictor: Predictor, text: str) -> Explanation:
         traces=traces,
         replay_error=replay_error,
         completeness_error=abs(float(effects["gradients"].sum() - (value - unknown))),
-        truncated=encoded.truncated[0],
+        left_out=left_out,
     )
 
 
@@ -234,7 +241,7 @@ def integrated_gradients(predictor: Predictor, ids: list[int], target: Target) -
     The gradient of the answer with respect to a word's vector is averaged along the straight path
     from the vector of the unknown word to the word's own, and multiplied by their difference.  So
     the effects of all words sum to what the text differs from unknown words by, but for the error
-    of the average over `PATH_POINTS` points.
+    of the average over the path's points.
 
     Args, Returns: as `effect_of_unknown`.
 
@@ -374,6 +381,24 @@ def gate_title(name: str) -> str:
     return " ".join([word for word in words if word not in ARROWS] + arrows)
 
 
+def top_gates(names: Iterable[str]) -> list[str]:
+    """The gates of the top layer, whether layers are stacked or one cell holds them all.
+
+    >>> top_gates(["layer_1_forget", "layer_2_forget", "attention"])
+    ['layer_2_forget', 'attention']
+    >>> top_gates(["time_forget_1", "time_forget_2"])
+    ['time_forget_2']
+    """
+
+    def layer(name: str) -> int:
+        found = re.search(r"^layer_(\d+)_|(?<!clock)_(\d+)$", name)
+        return int(found[1] or found[2]) if found else 0
+
+    names = list(names)
+    top = max(map(layer, names), default=0)
+    return [name for name in names if layer(name) in (0, top)]
+
+
 def turning_point(explanation: Explanation) -> int | None:
     """Position of the word from which on the running label is that of the whole text.
 
@@ -395,27 +420,76 @@ def verdict(explanation: Explanation, method: str) -> str:
         ExplanationError: no method has this name.
     """
     check_method(method)
-    effects = explanation.effects(method)
-    toward = effects * (1 if _leans_up(explanation) else -1)
-    named = {}
-    for side, signed in {"for it": toward, "against it": -toward}.items():
-        order = [t for t in np.argsort(-signed, kind="stable") if signed[t] > 0]
-        strong = [t for t in order if signed[t] >= DECISIVE * np.abs(effects).max()]
-        words = [f"“{explanation.words[t].word}” ({effects[t]:+.2f})" for t in strong[:MOST_NAMED]]
-        if words:
-            named[side] = f"{', '.join(words)} spoke {side}"
-    decided = "; ".join(named.values()) or "no word made a difference"
     turn = turning_point(explanation)
     if turn is None:
         turned = "it was so from the first word on"
     else:
-        turned = f"it turned at word {turn + 1}, “{explanation.words[turn].word}”"
-    return f"{explanation.label.capitalize()}: {decided}; {turned}."
+        word = explanation.words[turn]
+        turned = f"it turned at word {word.position}, “{word.word}”"
+    return f"{capitalised(explanation.label)}: {_decided(explanation, method)}; {turned}."
 
 
-def _leans_up(explanation: Explanation) -> bool:
-    """Whether effects above zero speak for the answer."""
-    return explanation.target != "score" or explanation.score >= 0
+def _decided(explanation: Explanation, method: str) -> str:
+    named = _named(explanation, method)
+    if named:
+        return named
+    alone = f"no word alone makes {target_name(explanation)} differ by {LEAST_EFFECT} ({method})"
+    shared = "" if method == "gradients" else _named(explanation, "gradients")
+    return f"{alone}, but shared out by gradients {shared}" if shared else alone
+
+
+def _named(explanation: Explanation, method: str) -> str:
+    """The decisive words on both sides, or nothing where no word decides."""
+    effects = explanation.effects(method)
+    largest = np.abs(effects).max()
+    if largest < LEAST_EFFECT:
+        return ""
+    parts = []
+    for sign, did in _sides(explanation).items():
+        order = np.argsort(-sign * effects, kind="stable")
+        strong = [t for t in order if sign * effects[t] >= DECISIVE * largest][:MOST_NAMED]
+        words = [f"“{explanation.words[t].word}” ({effects[t]:+.2f})" for t in strong]
+        if words:
+            parts.append(f"{', '.join(words)} {did}")
+    return "; ".join(parts)
+
+
+def _sides(explanation: Explanation) -> dict[int, str]:
+    """What words with effects of either sign did.
+
+    A score is for or against the label at an end of the scale only: words that raise it may speak
+    for a label in the middle, or against it.
+    """
+    labels = list(explanation.probabilities)
+    if explanation.target != "score" or explanation.label == labels[-1]:
+        return {1: "spoke for it", -1: "spoke against it"}
+    if explanation.label == labels[0]:
+        return {-1: "spoke for it", 1: "spoke against it"}
+    return {1: "raised the score", -1: "lowered the score"}
+
+
+def capitalised(label: str) -> str:
+    """A label at the start of a sentence."""
+    return label[:1].upper() + label[1:]
+
+
+def checks(explanation: Explanation) -> list[str]:
+    """Sentences that say how far the explanation can be trusted."""
+    found = [
+        f"Careful: the effects by {one} and by {other} disagree (correlation {correlation:+.2f})."
+        for (one, other), correlation in disagreements(explanation).items()
+    ]
+    if explanation.left_out:
+        found.append(
+            f"The text is too long: {explanation.left_out:,} words in its middle were left out."
+        )
+    return [
+        *found,
+        "The gates were replayed from the saved weights; the replayed answer is "
+        f"{explanation.replay_error:.0e} from the network's.",
+        f"Integrated gradients miss {explanation.completeness_error:.0e} of the difference between "
+        "the text and as many unknown words.",
+    ]
 
 
 def check_method(method: str) -> None:

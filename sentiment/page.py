@@ -10,10 +10,13 @@ from string import Template
 from sentiment.explanation import (
     ARROWS,
     DISAGREEMENT,
+    LEAST_EFFECT,
     METHODS,
     Explanation,
     WordReading,
+    capitalised,
     check_method,
+    checks,
     disagreements,
     gate_title,
     target_name,
@@ -26,7 +29,6 @@ TOWARD, AWAY = (0, 114, 178), (213, 94, 0)
 LIGHT, DARK = ("#111111", "#ffffff"), ("#f4f4f4", "#14171a")
 LEVELS = 4  # of colour
 STRONGEST = 0.8  # share of the colour in the highest level; the rest is paper
-FAINTEST = 0.05  # where no effect is larger, this much has the strongest colour, and not less
 RUNNING = "running"  # stands beside the methods in the choice of what to colour by
 
 METHOD_MEANINGS = {
@@ -160,9 +162,8 @@ def reading_page(explanation: Explanation, *, method: str) -> str:
         ExplanationError: no method has this name.
     """
     check_method(method)
-    label = explanation.label
     return PAGE.substitute(
-        title=escape(label[:1].upper() + label[1:]),
+        title=escape(capitalised(explanation.label)),
         style=_style(),
         answer=escape(_answer(explanation)),
         verdict=escape(verdict(explanation, method)),
@@ -220,8 +221,12 @@ def _choices(explanation: Explanation, method: str) -> Iterator[str]:
 
 
 def _words(explanation: Explanation) -> Iterator[str]:
-    scales = {m: max(FAINTEST, abs(explanation.effects(m)).max()) for m in METHODS}
-    for number, word in enumerate(explanation.words, 1):
+    scales = {m: max(LEAST_EFFECT, abs(explanation.effects(m)).max()) for m in METHODS}
+    words = explanation.words
+    for word, before in zip(words, (words[0], *words), strict=False):
+        number = word.position
+        if number > before.position + 1:
+            yield f"<span>… {explanation.left_out:,} words left out …</span>"
         shares = {m: word.effects[m] / scale for m, scale in scales.items()}
         shares[RUNNING] = _running(explanation, word)
         levels = " ".join(f'data-{way}="{round(LEVELS * x)}"' for way, x in shares.items())
@@ -229,11 +234,11 @@ def _words(explanation: Explanation) -> Iterator[str]:
             f'<span class="word{"" if word.known else " oov"}" dir="auto" tabindex="0" '
             f'aria-describedby="word-{number}" {levels}>{escape(word.word)}'
             f'<span class="card" dir="ltr" role="tooltip" id="word-{number}">'
-            f"{escape(_card(explanation, number, word))}</span></span>"
+            f"{escape(_card(explanation, word))}</span></span>"
         )
 
 
-def _card(explanation: Explanation, number: int, word: WordReading) -> str:
+def _card(explanation: Explanation, word: WordReading) -> str:
     known = "" if word.known else ", not in the vocabulary"
     running = f"{_running_name(explanation)} {_running_number(explanation, word)}"
     groups = {
@@ -245,7 +250,8 @@ def _card(explanation: Explanation, number: int, word: WordReading) -> str:
     }
     return "\n".join(
         [
-            f"{number}. \u2068{word.word}\u2069{known}",  # isolated: it may read from the right
+            # isolated: it may read from the right
+            f"{word.position}. \u2068{word.word}\u2069{known}",
             f"so far: {word.label}, {running}",
             *(f"{name}: {', '.join(values)}" for name, values in groups.items() if values),
         ]
@@ -286,7 +292,7 @@ def _head(explanation: Explanation) -> Iterator[str]:
 
 
 def _rows(explanation: Explanation) -> Iterator[str]:
-    for number, word in enumerate(explanation.words, 1):
+    for word in explanation.words:
         groups = [
             [word.label, _running_number(explanation, word)],
             [_signed(value) for value in word.effects.values()],
@@ -299,7 +305,7 @@ def _rows(explanation: Explanation) -> Iterator[str]:
             for place, text in enumerate(group)
         )
         name = f"<bdi>{escape(word.word)}</bdi>{'' if word.known else ' (unknown)'}"
-        yield f'<tr><td>{number}</td><th class="name" scope="row">{name}</th>{cells}</tr>'
+        yield f'<tr><td>{word.position}</td><th class="name" scope="row">{name}</th>{cells}</tr>'
 
 
 def _start(place: int) -> str:
@@ -333,24 +339,9 @@ def _meanings(explanation: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def _checks(explanation: Explanation) -> Iterator[str]:
-    yield (
-        "The gates were replayed from the saved weights; the replayed answer is "
-        f"{explanation.replay_error:.0e} from the network’s."
-    )
-    yield (
-        f"Integrated gradients miss {explanation.completeness_error:.0e} of the difference "
-        "between the text and as many unknown words."
-    )
-    found = disagreements(explanation)
-    for (one, other), correlation in found.items():
-        yield (
-            f"Careful: the effects by {one} and by {other} disagree (correlation "
-            f"{_signed(correlation)})."
-        )
-    if not found:
+    yield from (sentence.replace("'", "’") for sentence in checks(explanation))
+    if not disagreements(explanation):
         yield f"No two methods were found to disagree (correlation below {DISAGREEMENT})."
-    if explanation.truncated:
-        yield "The text is too long: only its head and its tail were read."
 
 
 def _running(explanation: Explanation, word: WordReading) -> float:

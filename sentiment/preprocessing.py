@@ -532,11 +532,16 @@ class TextEncoder:
         """The words behind the ids that `encode` gives for a text, one for each id."""
         return self._cut(self.tokenizer.words(text)) or [self.tokenizer.oov_token]
 
+    @property
+    def head_length(self) -> int:
+        """How many words of a text that is too long are its head; the rest of them are its tail."""
+        return round(self.max_length * self.head_share)
+
     def _cut(self, words: list[Any]) -> list[Any]:
         """Words or ids of a text, head and tail of one that is too long."""
         if len(words) <= self.max_length:
             return words
-        head = round(self.max_length * self.head_share)
+        head = self.head_length
         return words[:head] + words[len(words) - (self.max_length - head) :]
 
     def decode(self, token_ids: Iterable[Iterable[int]]) -> list[str]:

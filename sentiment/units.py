@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentiment.data import Reviews, order_labels
-from sentiment.equations import Network, Replay, merge_directions, pool, replay
-from sentiment.explanation import DIRECTIONS, ExplanationError, checked_replay
+from sentiment.equations import DIRECTIONS, Network, Replay, merge_directions, pool, replay
+from sentiment.explanation import ExplanationError, capitalised, checked_replay
 from sentiment.metrics import auc_with_interval
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import pad_sequences
@@ -426,8 +426,9 @@ def _measured(
     auc, interval = _auc(choice.sign * states, truth == choice.label)
     order = np.argsort(states, kind="stable")
     edges = np.histogram_bin_edges(states, BINS)
+    most = min(EXTREMES, len(states) // 2)  # none at both ends
     highest, lowest = (
-        tuple(_driven(predictor, measuring, choice, i, int(pushed[i])) for i in end[:EXTREMES])
+        tuple(_driven(predictor, measuring, choice, i, int(pushed[i])) for i in end[:most])
         for end, pushed in (
             (order[::-1], measuring.up[:, choice.column]),
             (order, measuring.down[:, choice.column]),
@@ -484,11 +485,13 @@ def _auc(values: np.ndarray, positive: np.ndarray) -> tuple[float, tuple[float, 
 def sentence(report: UnitsReport) -> str:
     """How far the best unit alone comes, beside the whole network."""
     best = report.units[0]
-    told = f", {best.label} against the rest" if len(report.texts) > 2 else ""
-    name = name_of(best)
+    low, high = best.interval
+    told = ""
+    if len(report.texts) > 2:
+        told = f", {'low' if best.sign < 0 else 'high'} for {best.label} against the rest"
     return (
-        f"{name[0].upper()}{name[1:]}{told}: AUC {best.auc:.2f} on the other half; the whole "
-        f"network {report.network[best.label]:.2f}."
+        f"{capitalised(name_of(best))}{told}: AUC {best.auc:.3f} ({low:.3f} to {high:.3f}) on the "
+        f"other half; the whole network {report.network[best.label]:.3f}."
     )
 
 

@@ -6,6 +6,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,19 @@ VOCAB_SIZE = 20
 def _scale(weight: str) -> float:
     """Of a weight's values: where all were as large as the embeddings, states would saturate."""
     return 0.5 if "recurrent" in weight or "bias" in weight else 1.0
+
+
+@pytest.fixture(scope="session")
+def svg_of() -> Callable[[Path], str]:
+    """Reads an SVG without its ids, which hash coordinates to the last bit.
+
+    The layout's solver gives the last bits as they come, other ones in another run.
+    """
+
+    def read(path: Path) -> str:
+        return re.sub(r"\b[a-z][0-9a-f]{10}\b", "", path.read_text(encoding="utf-8"))
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ LEVELS = {
     "faithfulness": 3,
     "units": 3,
     "plots": 3,
+    "reading_plots": 3,
     "page": 3,
     "command_line": 3,
     "workers": 3,

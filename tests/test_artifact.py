@@ -532,3 +532,11 @@ def test_installed_versions():
         "python": ".".join(map(str, sys.version_info[:3])),
         "numpy": np.__version__,
     }
+
+
+def test_a_folder_of_another_version_says_so_first(copy):
+    """Whatever else it lacks: older versions had fewer files."""
+    (copy / "weights.npz").unlink()
+    change_manifest(copy, format_version=1)
+    with pytest.raises(ArtifactError, match=r"has format version 1; this version of the package"):
+        load_artifact(copy)

@@ -67,7 +67,7 @@ def test_table_has_a_row_for_each_word(run, explained):
         means = [*word.gates.values(), *word.memory_change.values()]
         assert cells[2:-3] == [f"{value:.2f}" for value in means]
         assert cells[-3:] == [word.label, f"{word.score:+.2f}", f"{word.effects['removed']:+.2f}"]
-    assert len({len(row) for row in [head, *rows]}) == 1
+    assert len({len(row) for row in [head, *rows]}) == 1  # numbers stand under each other
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -103,7 +103,13 @@ def test_labels_without_an_order(run, random_model, tmp_path):
 
 def test_a_text_that_is_cut_says_so(run, model_folder):
     out = run("--model-dir", model_folder, " ".join(f"word{i}" for i in range(30)))
-    assert "The text is too long: only its head and its tail were read." in out
+    assert "The text is too long: 10 words in its middle were left out." in out
+    rows = out.split("\n\n")[0].splitlines()
+    assert [row.split()[:2] for row in rows[5:8]] == [
+        ["5", "word4"],
+        ["…", "(10"],
+        ["16", "word15"],
+    ]
 
 
 def test_disagreement_is_said(run, monkeypatch):
@@ -117,32 +123,15 @@ def test_disagreement_is_said(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("names", "shown"),
-    [
-        (["input", "forget", "output"], ["input", "forget", "output"]),
-        (["layer_1_forget", "layer_2_forget", "attention"], ["layer_2_forget", "attention"]),
-        (
-            ["forward_time_input_1", "forward_depth_input_1", "forward_time_input_2"],
-            ["forward_time_input_2"],
-        ),
-        (["depth_2", "forget_1", "forget_2"], ["depth_2", "forget_2"]),
-        (["clock_1", "clock_2", "clock_16"], ["clock_1", "clock_2", "clock_16"]),
-        (["layer_1_clock_1", "layer_2_clock_1", "attention"], ["layer_2_clock_1", "attention"]),
-        ([], []),
-    ],
-)  # fmt: skip
-def test_the_table_shows_the_top_layer(names, shown):
-    assert command._shown_gates(names) == shown
-
-
-@pytest.mark.parametrize(
     ("gate", "head"),
     [
         ("forget", "forget"),
         ("forward_forget", "forget →"),
         ("layer_2_backward_reset", "reset ←"),
         ("layer_2_update", "update"),
-        ("backward_time_input_2", "time input 2 ←"),
+        ("backward_time_input_2", "time input ←"),
+        ("clock_16", "clock 16"),
+        ("backward", "←"),
     ],
 )
 def test_heads(gate, head):
@@ -184,7 +173,7 @@ def test_examples(run):
     found = json.loads(run("--examples", "--json"))
     agree = [word["agrees"] for text in found for word in text["words"]]
     ends = [text["words"][-1]["agrees"] for text in found]
-    assert out.count("← differs") == agree.count(False)
+    assert out.count(" differs\n") == agree.count(False)
     assert out.rstrip().endswith(
         f"The model says what a reader could say after {sum(agree)} of {len(agree)} words, and at "
         f"the end of {sum(ends)} of {len(ends)} sentences."
@@ -228,6 +217,41 @@ def test_a_folder_that_is_a_file(refused, tmp_path):
     assert refused(SENTENCE, "--html", target) == (
         f"{target} cannot be written: {tmp_path / 'file'} is not a folder."
     )
+    assert refused(SENTENCE, "--html", tmp_path / "no" / "a.html") == (
+        f"{tmp_path / 'no' / 'a.html'} cannot be written: its folder does not exist."
+    )
+    (tmp_path / "folder.html").mkdir()
+    assert refused(SENTENCE, "--html", tmp_path / "folder.html", "--overwrite") == (
+        f"{tmp_path / 'folder.html'} exists already. Choose another."
+    )
+
+
+def test_pictures_need_matplotlib_and_say_so_at_once(refused, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = refused("--units", "--data", "sample", "--plot", tmp_path / "units.png")
+    assert message.startswith("this needs the package matplotlib: ")
+
+
+def test_a_picture_that_is_refused_leaves_no_page(refused, tmp_path):
+    files = ("--plot", tmp_path / "a.png", "--html", tmp_path / "a.html")
+    assert refused("so " * 61, *files).startswith("A picture holds at most 60 words. Received: 61.")
+
+
+def test_a_terminal_without_arrows(monkeypatch, run):
+    monkeypatch.setattr(command.command_line, "writes_utf8", lambda: False)
+    head = run(SENTENCE).splitlines()[0]
+    assert head.isascii()
+    assert "forget >" in head
+    assert "forget <" in head
+
+
+def test_closed_standard_output():
+    code = (
+        "import sys; sys.stdout = None; from sentiment import explain; "
+        f"sys.exit(explain.main([{SENTENCE!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # -------------------------------------------------------------------------------------- wrong input

@@ -55,7 +55,8 @@ def test_the_answer_is_the_predictors(predictor, explained):
     assert explained.score == pytest.approx(prediction.score, abs=ROUNDING)
     assert explained.probabilities == pytest.approx(prediction.probabilities, abs=ROUNDING)
     assert explained.target == "score"
-    assert not explained.truncated
+    assert explained.left_out == 0
+    assert [word.position for word in explained.words] == list(range(1, 8))
 
 
 def test_words_are_those_that_the_network_read(explained):
@@ -76,10 +77,12 @@ def test_the_running_answer_is_that_to_every_prefix(predictor, explained):
 
 def test_a_text_that_is_too_long_is_explained_as_it_is_read(predictor):
     explained = explain(predictor, " ".join(f"word{i % 50}" for i in range(30)))
-    assert explained.truncated
-    assert [word.word for word in explained.words] == [
-        f"word{i}" for i in (*range(5), *range(15, 30))
-    ]
+    assert explained.left_out == 10
+    read = [*range(5), *range(15, 30)]
+    assert [word.word for word in explained.words] == [f"word{i}" for i in read]
+    assert [word.position for word in explained.words] == [i + 1 for i in read]
+    so_far = score(predictor, " ".join(f"word{i}" for i in read[:12]))  # the head, part of the tail
+    assert explained.words[11].score == pytest.approx(so_far, abs=ROUNDING)
     assert explained.words[-1].score == pytest.approx(explained.score, abs=ROUNDING)
 
 
@@ -291,16 +294,36 @@ def test_the_replay_is_checked(predictor, random_model):
 # ----------------------------------------------------------------------------------------- in words
 
 
-def made(*words: tuple[str, str, float], label: str, total: float | None = -0.5) -> Explanation:
-    """An explanation of (word, running label, effect); `unknown` effects are turned round."""
+LABELS = ("negative", "neutral", "positive")
+
+
+def made(
+    *words: tuple[str, str, float],
+    label: str,
+    labels: tuple[str, ...] = LABELS,
+    target: str = "score",
+    gradients: float = 1.0,
+) -> Explanation:
+    """An explanation of (word, running label, effect).
+
+    Effects by `unknown` are turned round, those by `gradients` so many times as large.
+    """
     readings = tuple(
         WordReading(
-            word, True, running, 0.0, {}, {"removed": e, "unknown": -e, "gradients": e}, {}, {}
+            word,
+            position,
+            True,
+            running,
+            0.0,
+            {},
+            {"removed": e, "unknown": -e, "gradients": gradients * e},
+            {},
+            {},
         )
-        for word, running, e in words
+        for position, (word, running, e) in enumerate(words, 1)
     )
-    target = label if total is None else "score"
-    return Explanation("…", label, total, {}, target, readings, (), 0.0, 0.0, False)
+    probabilities = dict.fromkeys(labels, 1 / len(labels))
+    return Explanation("…", label, 0.0, probabilities, target, readings, (), 0.0, 0.0, 0)
 
 
 TURN = made(
@@ -318,14 +341,55 @@ def test_verdict():
         "Negative: “dull” (-0.80), “but” (-0.20) spoke for it; “loved” (+0.30) spoke against it; "
         "it turned at word 4, “dull”."
     )
-    assert verdict(made(("fine", "positive", 0.2), label="positive", total=0.2), "removed") == (
+    assert verdict(made(("fine", "positive", 0.2), label="positive"), "removed") == (
         "Positive: “fine” (+0.20) spoke for it; it was so from the first word on."
     )
-    assert verdict(made(("a", "b", 0.0), ("b", "c", 0.0), label="c", total=None), "removed") == (
-        "C: no word made a difference; it turned at word 2, “b”."
+
+
+def test_verdict_on_labels_without_an_order():
+    topics = {"labels": ("b", "c"), "target": "c"}
+    assert verdict(made(("a", "c", 0.3), ("x", "c", -0.2), label="c", **topics), "removed") == (
+        "C: “a” (+0.30) spoke for it; “x” (-0.20) spoke against it; it was so from the first word "
+        "on."
     )
-    assert verdict(made(("a", "c", 0.3), label="c", total=None), "removed") == (
-        "C: “a” (+0.30) spoke for it; it was so from the first word on."
+    assert verdict(made(("a", "NOT so", 0.3), label="NOT so", **topics), "removed").startswith(
+        "NOT so: "
+    )
+
+
+def test_verdict_on_a_label_in_the_middle():
+    """Words that raise the score may speak for it or against it."""
+    middle = made(("okay", "neutral", 0.3), ("dull", "neutral", -0.2), label="neutral")
+    assert verdict(middle, "removed") == (
+        "Neutral: “okay” (+0.30) raised the score; “dull” (-0.20) lowered the score; it was so "
+        "from the first word on."
+    )
+
+
+def test_verdict_goes_by_the_label_and_not_by_the_scores_sign():
+    """One star may be the most probable label while the expected number of stars is above three."""
+    stars = made(
+        ("great", "1", 0.3), ("awful", "1", -0.4), label="1", labels=("1", "2", "3", "4", "5")
+    )
+    assert verdict(stars, "removed") == (
+        "1: “awful” (-0.40) spoke for it; “great” (+0.30) spoke against it; it was so from the "
+        "first word on."
+    )
+
+
+def test_verdict_where_no_word_alone_decides():
+    many = (("hated", "negative", -0.004), ("awful", "negative", -0.003))
+    assert verdict(made(*many, label="negative", gradients=100), "removed") == (
+        "Negative: no word alone makes the score differ by 0.05 (removed), but shared out by "
+        "gradients “hated” (-0.40), “awful” (-0.30) spoke for it; it was so from the first word on."
+    )
+    assert verdict(made(*many, label="negative"), "removed") == (
+        "Negative: no word alone makes the score differ by 0.05 (removed); it was so from the "
+        "first word on."
+    )
+    assert verdict(made(*many, label="negative"), "gradients") == (
+        "Negative: no word alone makes the score differ by 0.05 (gradients); it was so from the "
+        "first word on."
     )
 
 
@@ -337,9 +401,7 @@ def test_verdict_names_three_words_a_side():
 
 
 def test_the_turn_is_the_last():
-    swaying = made(
-        *(("w", label, 0.0) for label in ("n", "p", "n", "p", "n", "n")), label="n", total=None
-    )
+    swaying = made(*(("w", label, 0.0) for label in ("n", "p", "n", "p", "n", "n")), label="n")
     assert turning_point(swaying) == 4
 
 
@@ -357,6 +419,41 @@ def test_disagreements():
     assert disagreements(two) == {}  # any two points lie on a line
     flat = made(*(("a", "n", 0.1) for _ in range(4)), label="n")
     assert disagreements(flat) == {}
+
+
+def test_checks():
+    said = module.checks(dataclasses.replace(TURN, left_out=1234, replay_error=3e-8))
+    assert said == [
+        "Careful: the effects by unknown and by removed disagree (correlation -1.00).",
+        "Careful: the effects by unknown and by gradients disagree (correlation -1.00).",
+        "The text is too long: 1,234 words in its middle were left out.",
+        "The gates were replayed from the saved weights; the replayed answer is 3e-08 from the "
+        "network's.",
+        "Integrated gradients miss 0e+00 of the difference between the text and as many unknown "
+        "words.",
+    ]
+    fine = module.checks(made(("a", "n", 0.1), label="n"))
+    assert [sentence.split()[0] for sentence in fine] == ["The", "Integrated"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["input", "forget", "output"], ["input", "forget", "output"]),
+        (["layer_1_forget", "layer_2_forget", "attention"], ["layer_2_forget", "attention"]),
+        (["layer_9_forget", "layer_10_forget"], ["layer_10_forget"]),
+        (
+            ["forward_time_input_1", "forward_depth_input_1", "forward_time_input_2"],
+            ["forward_time_input_2"],
+        ),
+        (["depth_2", "forget_1", "forget_2"], ["depth_2", "forget_2"]),
+        (["clock_1", "clock_2", "clock_16"], ["clock_1", "clock_2", "clock_16"]),
+        (["layer_1_clock_1", "layer_2_clock_1", "attention"], ["layer_2_clock_1", "attention"]),
+        ([], []),
+    ],
+)
+def test_the_gates_of_the_top_layer(names, shown):
+    assert module.top_gates(names) == shown
 
 
 def test_methods_are_in_their_order():

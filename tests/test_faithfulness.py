@@ -20,9 +20,9 @@ from sentiment import explain, faithfulness
 from sentiment.data import load_reviews
 from sentiment.explanation import METHODS, ExplanationError, Target, effect_of_removal
 from sentiment.faithfulness import STEPS, deletion_falls, measure_faithfulness, verdict
-from sentiment.plots import save_deletion_plot
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import Encoded
+from sentiment.reading_plots import save_deletion_plot
 
 # Of each id; an unknown word, 1, says nothing.
 WEIGHTS = np.array([0, 0, 2, 1, 0, -1, 3, -2]) / 16

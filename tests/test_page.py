@@ -277,10 +277,10 @@ def test_warnings(explanation):
         dataclasses.replace(word, effects=word.effects | {"unknown": -word.effects["removed"]})
         for word in explanation.words
     ]
-    text = plain(explanation, words=tuple(words), truncated=True)
-    assert "Careful: the effects by unknown and by removed disagree (correlation −1.00)." in text
+    text = plain(explanation, words=tuple(words), left_out=10)
+    assert "Careful: the effects by unknown and by removed disagree (correlation -1.00)." in text
     assert "No two methods" not in text
-    assert "The text is too long: only its head and its tail were read." in text
+    assert "The text is too long: 10 words in its middle were left out." in text
 
 
 def test_a_network_without_gates(explanation):

@@ -18,8 +18,9 @@ from sentiment.data import Reviews
 from sentiment.equations import Network, network_of, network_probabilities, replay
 from sentiment.explanation import ExplanationError
 from sentiment.models import BUILDERS, MERGES, POOLINGS, model_settings
-from sentiment.plots import BLUE, GREY, ORANGE, VERMILION, _label_colours, save_units_plot
+from sentiment.plots import BLUE, GREY, ORANGE, VERMILION
 from sentiment.preprocessing import Encoded
+from sentiment.reading_plots import _label_colours, save_units_plot
 from sentiment.units import DRAWN, high_says, measure_units, name_of, sentence
 
 PADDING = [9.0, -9.0]  # a vector that would be noticed wherever it were read
@@ -96,8 +97,8 @@ def test_the_unit_that_separates_is_found():
     assert report.network["positive"] < 1  # misled by the other unit
     assert name_of(best) == "unit 1 forward, its maximum"
     assert sentence(report) == (
-        "Unit 1 forward, its maximum: AUC 1.00 on the other half; the whole network "
-        f"{report.network['positive']:.2f}."
+        "Unit 1 forward, its maximum: AUC 1.000 (1.000 to 1.000) on the other half; the whole "
+        f"network {report.network['positive']:.3f}."
     )
 
 
@@ -167,7 +168,8 @@ def test_several_labels_each_against_the_rest():
     assert (by_number[1].label, by_number[1].sign, by_number[1].auc) == ("b", -1, 1.0)
     assert high_says(by_number[1]) == "not b"
     assert (by_number[3].label, by_number[3].sign) == ("a", 1)
-    assert f", {best.label} against the rest: AUC 1.00" in sentence(report)
+    end = "low" if best.sign < 0 else "high"
+    assert f", {end} for {best.label} against the rest: AUC 1.000" in sentence(report)
 
 
 def test_long_texts_show_what_is_around():
@@ -445,16 +447,16 @@ def test_label_colours():
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
     """Draws a report and returns the figure that was saved, and the file."""
-    from sentiment import plots
+    from sentiment import reading_plots
 
     figures = []
-    save = plots._save
+    save = reading_plots.save_figure
 
     def kept(figure, path):
         figures.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr(plots, "_save", kept)
+    monkeypatch.setattr(reading_plots, "save_figure", kept)
 
     def draw(report, name: str = "units.png"):
         path = save_units_plot(tmp_path / name, report)
@@ -497,11 +499,11 @@ def test_picture_of_cells_without_gates_or_with_many(name, parts, drawn, random_
     assert len(figure.subfigs) == parts
 
 
-def test_svg_is_the_same_each_time(drawn):
+def test_svg_is_the_same_each_time(drawn, svg_of):
     report = measure_units(Reader(by_hand("max"), LABELS, WORDS), reviews())
     _, first = drawn(report, "one.svg")
     _, again = drawn(report, "two.svg")
-    assert first.read_bytes() == again.read_bytes()
+    assert svg_of(first) == svg_of(again)
     assert xml.etree.ElementTree.parse(first).getroot().tag.endswith("svg")
 
 
@@ -515,8 +517,8 @@ def test_command(capsys, tmp_path):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert re.fullmatch(
-        r"Unit \d+ \w+, its (maximum|mean): AUC \d.\d\d on the other half; the whole network "
-        r"\d.\d\d\.",
+        r"Unit \d+ \w+, its (maximum|mean): AUC \d.\d{3} \(\d.\d{3} to \d.\d{3}\) on the other "
+        r"half; the whole network \d.\d{3}\.",
         lines[0],
     )
     assert re.fullmatch(r"sample, test split: 20 negative, 20 positive; \d+ words", lines[2])
@@ -527,7 +529,7 @@ def test_command(capsys, tmp_path):
     ]
     assert len([line for line in lines if line.startswith("  highest")]) == 15
     assert [line.split()[0] for line in lines[-6:]] == [
-        *("input→", "forget→", "output→", "input←", "forget←", "output←")
+        *("input", "forget", "output", "input", "forget", "output")
     ]
     assert shown.err.endswith(f"wrote {picture}\n")
     assert picture.is_file()
