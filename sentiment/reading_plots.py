@@ -266,11 +266,15 @@ def save_deletion_plot(path: Path, report: "Faithfulness") -> Path:
         axes.plot(shares, curve.fall, color=colour, ms=4, label=label, **style)
 
     # Methods lie nearly on top of each other: their markers take turns.
-    for number, (name, method) in enumerate(report.methods.items()):
-        style = {"marker": "o^s"[number], "markevery": (number, len(report.methods)), "lw": 1}
-        draw(method.curve, name, BLUE, **style)
-        draw(method.reversed, f"{name} reversed", ORANGE, **style)
+    styles = {
+        name: {"marker": "o^s"[number], "markevery": (number, len(report.methods)), "lw": 1}
+        for number, name in enumerate(report.methods)
+    }
+    for name, method in report.methods.items():
+        draw(method.curve, name, BLUE, **styles[name])
     draw(report.random, "random", GREY, ls=":", lw=2)
+    for name, method in report.methods.items():
+        draw(method.reversed, f"{name} reversed", ORANGE, **styles[name])
     axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(color="#E5E5E5")
     axes.set_axisbelow(True)
