@@ -4,6 +4,7 @@
     preprocessing.py   texts → ids: Tokenizer, pad_sequences, TextEncoder
     cells.py           recurrent cells that Keras lacks
     models.py          build_lstm, build_bilstm, …: ids → probabilities, in Keras
+    pretraining.py     where a network starts from: a saved model
     fitting.py         a built network and encoded texts → a fitted, calibrated network
     onnx_export.py     a fitted network → an ONNX graph
     artifact.py        the folder that is a saved model

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from sentiment.data import bundled
 from sentiment.equations import DIRECTIONS, Network
 from sentiment.preprocessing import TextEncoder, encoder_from_json
 
@@ -192,6 +193,14 @@ def save_artifact(
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def start_folder(name: str | Path) -> Path:
+    """The folder of a model to start from: `"default"` is the one that ships with the package.
+
+    A folder called default in the current one is `./default`.
+    """
+    return bundled("saved_models", "default") if name == "default" else Path(name)
 
 
 def load_artifact(folder: str | Path) -> Artifact:

@@ -24,6 +24,7 @@ from sentiment.artifact import (
     load_artifact,
     pack_network,
     save_artifact,
+    start_folder,
 )
 from sentiment.data import Reviews, label_values, order_labels
 from sentiment.equations import network_of
@@ -39,6 +40,7 @@ from sentiment.models import build_model, is_whole, model_settings
 from sentiment.onnx_export import export_onnx
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import TextEncoder, checked_texts
+from sentiment.pretraining import start_from
 
 VALIDATION_SHARE = 0.1
 
@@ -51,7 +53,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         units, layers, groups, embedding_dim, word_dropout, dropout, recurrent_dropout,
             bidirectional, merge, pooling:
             settings of the builder; `None` takes the builder's default.
-        num_words: size of the vocabulary, padding and out-of-vocabulary ids included.
+        start_from: folder of a saved model to go on from, or `"default"` for the one that ships
+            with the package; `model` and the settings of its network must then be the saved ones,
+            and are if left out.  `None` starts from nothing.
+        num_words: size of the vocabulary, padding and out-of-vocabulary ids included; of a saved
+            model, the most words that are added to its vocabulary.
         max_length: the most words read of a text; longer ones keep head and tail.
         head_share: share of `max_length` that the head gets.
         epochs: the most passes over the training texts; `None` for about 1,000 updates.
@@ -88,6 +94,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         bidirectional: bool | None = None,
         merge: str | None = None,
         pooling: str | None = None,
+        start_from: str | Path | None = None,
         num_words: int = 20_000,
         max_length: int = 400,
         head_share: float = 0.25,
@@ -112,6 +119,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         self.bidirectional = bidirectional
         self.merge = merge
         self.pooling = pooling
+        self.start_from = start_from
         self.num_words = num_words
         self.max_length = max_length
         self.head_share = head_share
@@ -132,15 +140,39 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             ValueError: the builder is unknown or has no such setting.
         """
         settings = model_settings(self.model)
+        start = self._start()
+        if start is not None:
+            settings = dict(start.manifest.settings)
         for name in _BUILDER_SETTINGS:
             value = getattr(self, name)
             if value is not None and name not in settings:
                 raise ValueError(
                     f"Model {self.model!r} has no setting {name!r}; it has: {', '.join(settings)}"
                 )
+            if (
+                start is not None
+                and name not in _FREE_SETTINGS
+                and value not in (None, settings.get(name))
+            ):
+                raise ValueError(
+                    f"`{name}` must be {settings[name]!r}, as in {start.folder}, from which the "
+                    f"network starts. Received: {value!r}"
+                )
             if value is not None:
                 settings[name] = value
         return settings
+
+    def _start(self) -> Artifact | None:
+        """The saved model to go on from."""
+        if self.start_from is None:
+            return None
+        start = load_artifact(start_folder(self.start_from))
+        if start.manifest.model != self.model:
+            raise ValueError(
+                f"`model` must be {start.manifest.model!r}, as in {start.folder}, from which the "
+                f"network starts. Received: {self.model!r}"
+            )
+        return start
 
     def check_settings(self) -> None:
         """Find out before reading any data whether all settings make sense.
@@ -214,14 +246,18 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
 
         started = time.perf_counter()
         index = {name: i for i, name in enumerate(names)}
-        encoder = TextEncoder.fit(
-            texts,
-            num_words=int(self.num_words),
-            max_length=int(self.max_length),
-            head_share=float(self.head_share),
-        )
+        start = self._start()
+        encoder = self._encoder(texts, start)
         settings = self.builder_settings()
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
+        if start is not None:
+            start_from(
+                model,
+                keras.saving.load_model(start.folder / KERAS_FILE, compile=False),
+                values=label_values(names),
+                saved_values=start.manifest.label_values,
+                same_labels=start.manifest.labels == names,
+            )
         epochs = self.epochs or default_epochs(len(texts), self.batch_size)
         result = fit_model(
             model,
@@ -248,6 +284,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             fitting={
                 **{name: getattr(self, name) for name in _TEXT_SETTINGS},
                 **self._fit_settings(),
+                "start": None if start is None else start.folder.name,
                 "epochs": epochs,
                 "best_epoch": result.best_epoch,
                 "temperature": result.temperature,
@@ -269,6 +306,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         artifact = Artifact(Path("in memory"), manifest, encoder, onnx, weights)
         self._set_fitted(artifact, model, result, np.array([by_name[name] for name in names]))
         return self
+
+    def _encoder(self, texts: list[str], start: Artifact | None) -> TextEncoder:
+        cut = {"max_length": int(self.max_length), "head_share": float(self.head_share)}
+        if start is not None:
+            return start.encoder.extended(texts, most=int(self.num_words), **cut)
+        return TextEncoder.fit(texts, num_words=int(self.num_words), **cut)
 
     def _set_fitted(
         self, artifact: Artifact, model: keras.Model, result: FitResult, classes: np.ndarray
@@ -397,10 +440,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
 
 _TEXT_SETTINGS = ("num_words", "max_length", "head_share")
 _FIT_SETTINGS = tuple(inspect.signature(check_fit_settings).parameters)
+_FREE_SETTINGS = ("word_dropout", "dropout", "recurrent_dropout")  # change no weight's shape
 _BUILDER_SETTINGS = tuple(
     name
     for name in inspect.signature(SentimentClassifier).parameters
-    if name not in ("model", *_TEXT_SETTINGS, *_FIT_SETTINGS)
+    if name not in ("model", "start_from", *_TEXT_SETTINGS, *_FIT_SETTINGS)
 )
 
 

@@ -320,6 +320,33 @@ class Tokenizer:
         copy._number(kept)
         return copy
 
+    def extended(self, texts: Iterable[str], *, most: int, least: int = 2) -> "Tokenizer":
+        """A copy that gives new ids, above all others, to words of these texts that it lacks.
+
+        Args:
+            texts: where new words come from.
+            most: new words at most, the most frequent first.
+            least: how often a new word must occur.
+        """
+        counts: Counter[str] = Counter()
+        docs: Counter[str] = Counter()
+        for text in checked_texts(texts):
+            words = [word for word in self.words(text) if self._word_id(word) == self._oov_id]
+            counts.update(words)
+            docs.update(dict.fromkeys(words).keys())
+        new = [word for word, n in counts.most_common() if n >= least][:most]
+        copy = self.cut()
+        copy.word_counts |= {word: counts[word] for word in new}
+        copy.word_docs |= {word: docs[word] for word in new}
+        ids = {word: i for i, word in enumerate(new, self.vocab_size)}
+        copy.num_words = self.vocab_size + len(new)
+        copy._number(copy.word_index | ids)
+        return copy
+
+    @property
+    def _oov_id(self) -> int | None:
+        return None if self.oov_token is None else self.word_index.get(self.oov_token)
+
     def _settings(self) -> dict[str, Any]:
         return {
             "filters": self.filters,
@@ -504,6 +531,19 @@ class TextEncoder:
         tokenizer = Tokenizer(num_words, oov_token=OOV_TOKEN, analyzer="reviews")
         tokenizer.fit_on_texts(texts)
         return cls(tokenizer.cut(), max_length=max_length, head_share=head_share)
+
+    def extended(
+        self, texts: Iterable[str], *, most: int, max_length: int, head_share: float
+    ) -> "TextEncoder":
+        """An encoder with the same ids, and new ones for words of these texts that it lacks.
+
+        Args:
+            texts: where new words come from; each must occur twice in them.
+            most: new words at most, the most frequent first.
+            max_length, head_share: of the new encoder.
+        """
+        tokenizer = self.tokenizer.extended(texts, most=most)
+        return TextEncoder(tokenizer, max_length=max_length, head_share=head_share)
 
     @property
     def vocab_size(self) -> int:

@@ -149,10 +149,16 @@ def _parser() -> argparse.ArgumentParser:
     for split in ("train", "validation", "test"):
         parser.add_argument(f"--{split}", metavar="SOURCE", help=f"source of the {split} split")
     parser.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="FOLDER",
+        help="go on from a saved model, with its network and its words: a folder, or default for "
+        "the one that ships with the package (default: start from nothing)",
+    )
+    parser.add_argument(
         "--model",
-        default="bilstm",
         metavar="NAME",
-        help="builder: rnn, lstm, gru, bilstm, bigru, peephole_lstm, coupled_lstm, "
+        help="builder, with --from that of the saved model: rnn, lstm, gru, bilstm, bigru, peephole_lstm, coupled_lstm, "
         "forget_gate_lstm, depth_gated_lstm, clockwork_rnn, grid_lstm, attention_bilstm or "
         "attention_gru (default: bilstm)",
     )
@@ -213,6 +219,8 @@ def default_out(model: str, source: str) -> Path:
 
 
 def _main(options: argparse.Namespace) -> None:
+    from sentiment.artifact import load_artifact, start_folder
+
     given = vars(options)
     if options.data is not None and options.train is not None:
         raise DataError(f"Expected either --data or --train. Received both: {options.data}")
@@ -228,7 +236,12 @@ def _main(options: argparse.Namespace) -> None:
         if name in given
     }
     settings["class_weight"] = None if options.class_weight == "none" else options.class_weight
-    out = options.out or default_out(options.model, str(options.train or source))
+    model = options.model or "bilstm"
+    if options.start_from is not None:
+        start = load_artifact(start_folder(options.start_from))
+        model = options.model or start.manifest.model
+        settings["start_from"] = options.start_from
+    out = options.out or default_out(model, str(options.train or source))
     checkpoint = check_out(out, overwrite=options.overwrite, resume=options.resume)
     if options.log_csv is not None:
         _check_log(options.log_csv, append=options.resume, overwrite=options.overwrite)
@@ -238,7 +251,7 @@ def _main(options: argparse.Namespace) -> None:
         import keras
 
         from sentiment.classifier import SentimentClassifier
-    classifier = SentimentClassifier(options.model, **settings)
+    classifier = SentimentClassifier(model, **settings)
     classifier.check_settings()
 
     watched = command_line.interactive(sys.stderr)
