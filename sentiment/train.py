@@ -152,13 +152,13 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="start_from",
         metavar="FOLDER",
-        help="go on from a saved model, with its network and its words: a folder, or default for "
-        "the one that ships with the package (default: start from nothing)",
+        help="go on from a saved model, with its builder, settings and words: a folder, or default "
+        "for the one that ships with the package",
     )
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="builder, with --from that of the saved model: rnn, lstm, gru, bilstm, bigru, peephole_lstm, coupled_lstm, "
+        help="builder: rnn, lstm, gru, bilstm, bigru, peephole_lstm, coupled_lstm, "
         "forget_gate_lstm, depth_gated_lstm, clockwork_rnn, grid_lstm, attention_bilstm or "
         "attention_gru (default: bilstm)",
     )
