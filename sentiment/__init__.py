@@ -12,6 +12,7 @@
     streaming.py       Stream: a running answer, word by word
     scoring.py         files: every row with its answer
     classifier.py      SentimentClassifier: all of it as a scikit-learn estimator
+    ngrams.py          what one to three words in a row say, beside the network
     equations.py       the recurrent cells in NumPy, gate by gate
     gradients.py       the derivative of those equations
     metrics.py         calibration error, Brier score, intervals

@@ -28,6 +28,7 @@ import numpy as np
 
 from sentiment.data import bundled
 from sentiment.equations import DIRECTIONS, Network
+from sentiment.ngrams import NgramTable
 from sentiment.preprocessing import TextEncoder, encoder_from_json
 
 FORMAT_VERSION = 2
@@ -299,6 +300,9 @@ def pack_network(network: Network, onnx: bytes) -> bytes:
     for group, weights in {"context": network.context, "output": network.output}.items():
         for number, weight in enumerate(weights):
             arrays[f"{group}/{number}"] = weight.astype("float32")
+    if network.ngrams is not None:
+        arrays["ngrams/0"] = network.ngrams.values.astype("float16")
+        arrays["ngrams/1"] = network.ngrams.tags
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -314,6 +318,9 @@ def unpack_network(weights: bytes, onnx: bytes) -> Network:
     offset, rows, columns = groups.pop("embeddings_place")[0].tolist()
     kind = str(groups.pop("embeddings_type")[0])
     settings = {name: str(groups.pop(name)[0]) for name in ("cell", "pooling", "merge")}
+    ngrams = groups.pop("ngrams", None)
+    if ngrams is not None:
+        ngrams = NgramTable(ngrams[0].astype("float32"), ngrams[1])
     by_group = {name: tuple(w.astype("float64") for w in group) for name, group in groups.items()}
     kernel, bias = by_group.pop("output")
     context = by_group.pop("context", ())
@@ -323,7 +330,12 @@ def unpack_network(weights: bytes, onnx: bytes) -> Network:
     embeddings = np.frombuffer(onnx, kind, rows * columns, offset).reshape(rows, columns)
     recurrent = tuple(map(tuple, layers.values()))
     return Network(
-        embeddings, recurrent=recurrent, output=(kernel, bias), context=context, **settings
+        embeddings,
+        recurrent=recurrent,
+        output=(kernel, bias),
+        context=context,
+        ngrams=ngrams,
+        **settings,
     )
 
 

@@ -37,6 +37,7 @@ from sentiment.fitting import (
 )
 from sentiment.metrics import Evaluation
 from sentiment.models import build_model, is_whole, model_settings
+from sentiment.ngrams import fit_table
 from sentiment.onnx_export import export_onnx
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import TextEncoder, checked_texts
@@ -51,7 +52,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
     Args:
         model: name of a builder, see `sentiment.models.list_models`.
         units, layers, groups, embedding_dim, word_dropout, dropout, recurrent_dropout,
-            bidirectional, merge, pooling:
+            bidirectional, merge, pooling, ngrams:
             settings of the builder; `None` takes the builder's default.
         start_from: folder of a saved model to go on from, or `"default"` for the one that ships
             with the package; `model` and the settings of its network must then be the saved ones,
@@ -94,6 +95,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         bidirectional: bool | None = None,
         merge: str | None = None,
         pooling: str | None = None,
+        ngrams: int | None = None,
         start_from: str | Path | None = None,
         num_words: int = 20_000,
         max_length: int = 400,
@@ -119,6 +121,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         self.bidirectional = bidirectional
         self.merge = merge
         self.pooling = pooling
+        self.ngrams = ngrams
         self.start_from = start_from
         self.num_words = num_words
         self.max_length = max_length
@@ -259,13 +262,26 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
                 same_labels=start.manifest.labels == names,
             )
         epochs = self.epochs or default_epochs(len(texts), self.batch_size)
+        train_ids = encoder.encode(texts).token_ids
+        train_labels = np.array([index[str(label)] for label in labels])
+        table = None
+        if settings.get("ngrams"):
+            values = label_values(names)
+            if values is None:
+                raise ValueError(
+                    "`ngrams` must be 0 for labels without an order. "
+                    f"Received: {settings['ngrams']}, with the labels {', '.join(names)}"
+                )
+            positive = (np.array(values)[train_labels] + 1) / 2
+            table = fit_table(train_ids, positive, ngrams=settings["ngrams"])
         result = fit_model(
             model,
-            encoder.encode(texts).token_ids,
-            np.array([index[str(label)] for label in labels]),
+            train_ids,
+            train_labels,
             encoder.encode(validation_texts).token_ids,
             np.array([index[str(label)] for label in validation_labels]),
             **self._fit_settings() | {"epochs": epochs},
+            ngrams=table,
             checkpoint=checkpoint,
             resume=resume,
             callbacks=callbacks,

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sentiment.ngrams import NgramTable, ngram_scores
+
 Weights = tuple[np.ndarray, ...]  # of one direction, in the order of Keras' get_weights()
 States = tuple[np.ndarray, ...]
 Gates = dict[str, np.ndarray]
@@ -443,6 +445,8 @@ class Network:
         pooling, merge: as the builders take them.
         output: kernel and bias of the last layer.
         context: with attention pooling its weights, as `attention` takes them.
+        ngrams: the weights of n-grams beside the network, if it has them; their sum is the last
+            feature that the output reads.
     """
 
     embeddings: np.ndarray
@@ -452,6 +456,7 @@ class Network:
     merge: str
     output: tuple[np.ndarray, np.ndarray]
     context: Weights = ()
+    ngrams: NgramTable | None = None
 
     def word_vectors(self, token_ids: np.ndarray) -> np.ndarray:
         """Vectors (…, embedding_dim) of ids (…), of the type of the other weights."""
@@ -472,13 +477,16 @@ class Replay(NamedTuple):
     attention: np.ndarray | None
 
 
-def replay(network: Network, vectors: np.ndarray, mask: np.ndarray) -> Replay:
+def replay(
+    network: Network, vectors: np.ndarray, mask: np.ndarray, scores: np.ndarray | None = None
+) -> Replay:
     """Run a whole network, without dropout, and keep what it did.
 
     Args:
         network: its weights.
         vectors: of the words, (batch, time, embedding_dim).
         mask: bool (batch, time), true first, then false where the text has ended.
+        scores: of the texts' n-grams, (batch,), where the network has them.
     """
     layers = []
     states = vectors
@@ -501,6 +509,8 @@ def replay(network: Network, vectors: np.ndarray, mask: np.ndarray) -> Replay:
         features = (weights_of_words[..., None] * states).sum(axis=1)
     else:
         features = pool(states, mask, network.pooling)
+    if network.ngrams is not None:
+        features = np.concatenate([features, scores[:, None]], axis=-1)
     return Replay(answer(network, features), layers, weights_of_words)
 
 
@@ -513,7 +523,13 @@ def answer(network: Network, features: np.ndarray) -> np.ndarray:
 
 def network_probabilities(token_ids: np.ndarray, network: Network) -> np.ndarray:
     """Probabilities (batch, num_classes) of ids (batch, time), 0 = padding, on the right."""
-    return replay(network, network.word_vectors(token_ids), token_ids != 0).probabilities
+    return replay_ids(network, token_ids).probabilities
+
+
+def replay_ids(network: Network, token_ids: np.ndarray) -> Replay:
+    """`replay` of ids (batch, time), 0 = padding, on the right."""
+    scores = None if network.ngrams is None else ngram_scores(token_ids, network.ngrams)
+    return replay(network, network.word_vectors(token_ids), token_ids != 0, scores)
 
 
 _MERGES = {"concat": "concatenate", "sum": "sum", "ave": "average"}  # Keras' names → ours
@@ -549,4 +565,5 @@ def network_of(model: Any) -> Network:
         merge,
         tuple(as_float64["probabilities"]),
         tuple(as_float64.get("pooling", ())),
+        NgramTable(*model.get_layer("ngrams").get_weights()) if "ngrams" in as_float64 else None,
     )

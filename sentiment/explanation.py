@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from sentiment.data import Table, bundled
-from sentiment.equations import DIRECTIONS, Network, Replay, replay
+from sentiment.equations import DIRECTIONS, Network, Replay, replay, replay_ids
 from sentiment.gradients import value_and_gradient
 from sentiment.metrics import POLARITIES, polarities
+from sentiment.ngrams import ngram_shares
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import OOV_ID
 
@@ -134,7 +135,7 @@ def explain(predictor: Predictor, text: str) -> Explanation:
     head = predictor.encoder.head_length if left_out else len(ids)
     prefixes = predictor.probabilities([ids[:end] for end in range(1, len(ids) + 1)])
     target = target_of(predictor, prefixes[-1])
-    replayed = replay_ids(predictor.network, ids)
+    replayed = replay_ids(predictor.network, np.array([ids]))
     replay_error = checked_replay(predictor, replayed.probabilities, prefixes[-1:])
     effects = {method: measure(predictor, ids, target) for method, measure in METHODS.items()}
     value, unknown = target.values(predictor, [ids, [OOV_ID] * len(ids)])
@@ -241,7 +242,8 @@ def integrated_gradients(predictor: Predictor, ids: list[int], target: Target) -
     The gradient of the answer with respect to a word's vector is averaged along the straight path
     from the vector of the unknown word to the word's own, and multiplied by their difference.  So
     the effects of all words sum to what the text differs from unknown words by, but for the error
-    of the average over the path's points.
+    of the average over the path's points.  N-grams beside the network go along the same path, and
+    what each brings in is shared by its words.
 
     Args, Returns: as `effect_of_unknown`.
 
@@ -252,17 +254,40 @@ def integrated_gradients(predictor: Predictor, ids: list[int], target: Target) -
     unknown = network.word_vectors(np.array([OOV_ID]))
     points = min(MOST_POINTS, max(FEWEST_POINTS, PATH_WORDS // len(ids)))
     places, weights = np.polynomial.legendre.leggauss(points)  # on −1…1
-    path = unknown + (0.5 + 0.5 * places)[:, None, None] * (vectors - unknown)
-    total = np.zeros_like(vectors)
+    shares, weights = 0.5 + 0.5 * places, weights / 2
+    path = unknown + shares[:, None, None] * (vectors - unknown)
+    scores, words = None, 0.0  # of n-grams: along the path, and how much each word brings in
+    if network.ngrams is not None:
+        start = ngram_shares([OOV_ID] * len(ids), network.ngrams)
+        words = ngram_shares(ids, network.ngrams) - start
+        scores = start.sum() + shares * words.sum()
+    slope = np.zeros_like(vectors)
+    ngram_slope = 0.0
     rows = max(1, PATH_WORDS // len(ids))
-    for start in range(0, points, rows):
-        part = path[start : start + rows]
-        mask = np.ones(part.shape[:2], bool)
-        _, gradient = value_and_gradient(
-            lambda x, mask=mask: replay(network, x, mask).probabilities @ target.weights, part
-        )
-        total += np.tensordot(weights[start : start + rows] / 2, gradient, 1)
-    return (total * (vectors - unknown)).sum(axis=1)
+    for part in np.split(np.arange(points), range(rows, points, rows)):
+        mask = np.ones((len(part), len(ids)), bool)
+        along = None if scores is None else scores[part]
+        slopes, ngram_slopes = _slopes(path[part], network, mask, along, target)
+        slope += np.tensordot(weights[part], slopes, 1)
+        ngram_slope += weights[part] @ ngram_slopes
+    return (slope * (vectors - unknown)).sum(axis=1) + ngram_slope * words
+
+
+def _slopes(
+    vectors: np.ndarray,
+    network: Network,
+    mask: np.ndarray,
+    scores: np.ndarray | None,
+    target: Target,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of the target by word vectors (batch, time, features) and n-grams (batch,)."""
+    _, slopes = value_and_gradient(
+        lambda x: replay(network, x, mask, scores).probabilities @ target.weights, vectors
+    )
+    if scores is None:
+        return slopes, np.zeros(len(vectors))
+    p, row = replay(network, vectors, mask, scores).probabilities, network.output[0][-1]
+    return slopes, (p * (row - (p @ row)[:, None])) @ target.weights  # of the softmax
 
 
 # Name → what each word adds to the answer, float64 (words,).
@@ -290,12 +315,6 @@ def disagreements(explanation: Explanation) -> dict[tuple[str, str], float]:
 
 
 # ------------------------------------------------------------------------------ gates and memories
-
-
-def replay_ids(network: Network, ids: Sequence[int]) -> Replay:
-    """Replay the network on one text, given as ids."""
-    token_ids = np.array([ids])
-    return replay(network, network.word_vectors(token_ids), np.ones(token_ids.shape, bool))
 
 
 def checked_replay(predictor: Predictor, replayed: np.ndarray, answers: np.ndarray) -> float:

@@ -23,6 +23,7 @@ import numpy as np
 
 from sentiment.metrics import negative_log_likelihood
 from sentiment.models import check_at_least_one, is_whole
+from sentiment.ngrams import NgramTable, ngram_scores
 from sentiment.preprocessing import pad_sequences
 
 EVALUATION_BATCH = 256
@@ -138,6 +139,7 @@ def fit_model(
     class_weight: str | None = None,
     patience: int = 3,
     seed: int = 0,
+    ngrams: NgramTable | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -161,6 +163,8 @@ def fit_model(
         class_weight: `"balanced"` weighs each text by the rarity of its label; `None` does not.
         patience: stop after this many epochs without a lower validation loss.
         seed: of the order of batches.  Dropout and first weights follow the builder's seed.
+        ngrams: the table of a network that has one; it joins in at the end, weighed by the
+            validation texts: on the training texts, which it was made from, it is too sure.
         checkpoint: file that keeps all state after every epoch; removed at the end by the caller.
         resume: go on from `checkpoint` where it exists.
         callbacks: Keras callbacks that listen to epochs, such as `CSVLogger` and `TensorBoard`.
@@ -254,6 +258,8 @@ def fit_model(
 
     model.set_weights(state.best_weights)
     _round_embeddings(model)
+    if ngrams is not None:
+        join_ngrams(model, ngrams, validation_ids, validation_labels)
     probabilities = predict_token_ids(model, validation_ids)
     temperature, _ = fit_temperature(probabilities, validation_labels)
     calibrate(model, temperature)
@@ -327,6 +333,40 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[floa
     )
     calibrated = np.exp(log_likelihoods(found.x))
     return math.exp(found.x), negative_log_likelihood(calibrated, labels)
+
+
+def join_ngrams(
+    model: keras.Model,
+    table: NgramTable,
+    token_ids: Sequence[Sequence[int]],
+    labels: np.ndarray,
+) -> None:
+    """Fill a network's table of n-grams, and weigh both so that the labels are most likely.
+
+    Args:
+        model: a network whose table is empty.
+        table: what fills it.
+        token_ids: ids of texts that the table was not made from.
+        labels: int (texts,).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    logits = np.log(np.maximum(predict_token_ids(model, token_ids).astype("float64"), 1e-30))
+    scores = ngram_scores(pad_batch(token_ids, range(len(token_ids))), table)
+    texts, num_classes = logits.shape
+    truth = (texts * np.eye(num_classes)[labels] + 1) / (texts + num_classes)
+
+    def loss(values: np.ndarray) -> float:
+        joined = values[0] * logits + scores[:, None] * values[1:]
+        return -(truth * log_softmax(joined, axis=1)).sum(axis=1).mean() + 1e-4 * values @ values
+
+    share, *weights = minimize(loss, np.r_[1.0, np.zeros(num_classes)], method="L-BFGS-B").x
+    model.get_layer("ngrams").set_table(table)
+    output = model.get_layer("probabilities")
+    kernel, bias = (share * weight for weight in output.get_weights())
+    kernel[-1] = weights
+    output.set_weights([kernel, bias])
 
 
 def calibrate(model: keras.Model, temperature: float) -> None:

@@ -22,8 +22,10 @@ import keras
 from keras import layers, ops
 
 from sentiment import cells
+from sentiment.ngrams import NgramTable, place_of, table_places, tag_of
 
 MERGES = {"concatenate": "concat", "sum": "sum", "average": "ave"}
+MOST_NGRAMS = 2_000_000  # a table of 24 MB
 LARGEST_WIDTH = 8192  # of words and states: beyond it a kernel alone takes gigabytes
 POOLINGS = ("last", "max", "mean", "max+mean", "attention")
 
@@ -142,6 +144,60 @@ class AttentionPooling(layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="sentiment")
+class NgramScore(layers.Layer):
+    """What n-grams say of a text: int32 (batch, time) → (batch, 1), see `ngrams.ngram_scores`.
+
+    The table is empty until `set_table` fills it, and the score then 0.  Sorted, equal n-grams of a
+    text are neighbours, of which one counts.
+
+    Args:
+        places: of the table.
+    """
+
+    def __init__(self, places: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.places = places
+        self.supports_masking = True  # else Keras warns that the mask ends here
+
+    def build(self, _: Any) -> None:
+        """Make the table."""
+        rows = {"shape": (self.places,), "initializer": "zeros", "trainable": False}
+        self.table_values = self.add_weight(name="values", **rows)
+        self.table_tags = self.add_weight(name="tags", dtype="uint8", **rows)
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        """No mask: nothing after this layer has a time axis."""
+        return None
+
+    def set_table(self, table: NgramTable) -> None:
+        """Fill the table."""
+        self.set_weights([table.values, table.tags])
+
+    def call(self, token_ids: Any) -> Any:
+        """The score of each text of a batch."""
+        first = ops.cast(token_ids, "int64")
+        none = ops.zeros_like(first)
+        second = ops.concatenate([first[:, 1:], none[:, :1]], axis=1)
+        third = ops.concatenate([second[:, 1:], none[:, :1]], axis=1)
+        keys = []
+        for words in ((first, none, none), (first, second, none), (first, second, third)):
+            key = place_of(words, self.places) * 256 + tag_of(words)
+            last = words[sum(word is not none for word in words) - 1]
+            keys.append(ops.where(ops.equal(last, 0), none, key))  # 0: the text has ended
+        keys = ops.sort(ops.concatenate(keys, axis=1), axis=1)
+        before = ops.concatenate([ops.zeros_like(keys[:, :1]), keys[:, :-1]], axis=1)
+        place = keys // 256
+        tag = ops.cast(ops.take(self.table_tags, place), "int64")
+        counts = ops.logical_and(ops.equal(tag, keys % 256), ops.not_equal(keys, before))
+        value = ops.take(self.table_values, place)
+        return ops.sum(ops.where(counts, value, ops.zeros_like(value)), axis=1, keepdims=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings, for saving."""
+        return {**super().get_config(), "places": self.places}
+
+
 def build_rnn(
     vocab_size: int,
     num_classes: int,
@@ -153,6 +209,7 @@ def build_rnn(
     word_dropout: float = 0.0,
     dropout: float = 0.3,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """Simple (Elman) recurrent network with tanh units.
@@ -171,6 +228,8 @@ def build_rnn(
         dropout: share of features dropped between recurrent layers and before the output, in
             training.
         recurrent_dropout: share of state features dropped at each step, in training.
+        ngrams: how many n-grams of one to three words have weights beside the network: their sum
+            is one more feature that the output reads.  Their table is empty until it is filled.
         seed: makes weights and dropout the same at every call; `None` draws new ones.
 
     Returns:
@@ -193,6 +252,7 @@ def build_rnn(
         word_dropout=word_dropout,
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -208,6 +268,7 @@ def build_lstm(
     word_dropout: float = 0.0,
     dropout: float = 0.3,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTM that reads left to right; with `dropout=0` the classic tutorial's network.
@@ -231,6 +292,7 @@ def build_lstm(
         word_dropout=word_dropout,
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -246,6 +308,7 @@ def build_gru(
     word_dropout: float = 0.0,
     dropout: float = 0.3,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """GRU that reads left to right; the reset gate acts after the matrix product (as in cuDNN).
@@ -268,6 +331,7 @@ def build_gru(
         word_dropout=word_dropout,
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -284,6 +348,7 @@ def build_bilstm(
     word_dropout: float = 0.3,
     dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTMs that read in both directions, their states pooled over time.
@@ -292,7 +357,7 @@ def build_bilstm(
 
     Args:
         vocab_size, num_classes, embedding_dim, layers, pooling, word_dropout, dropout,
-            recurrent_dropout, seed:
+            recurrent_dropout, ngrams, seed:
             as `build_rnn`.  With `pooling="last"` each direction gives the state after its last
             word, which for the backward one is the text's first.
         units: width of the state of each direction.
@@ -315,6 +380,7 @@ def build_bilstm(
         word_dropout=word_dropout,
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -331,6 +397,7 @@ def build_bigru(
     word_dropout: float = 0.3,
     dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """GRUs that read in both directions, their states pooled over time.
@@ -354,6 +421,7 @@ def build_bigru(
         word_dropout=word_dropout,
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -370,6 +438,7 @@ def build_peephole_lstm(
     pooling: str = "max+mean",
     word_dropout: float = 0.3,
     dropout: float = 0.6,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTM whose gates see the memory.
@@ -377,7 +446,8 @@ def build_peephole_lstm(
     token_ids → Embedding → word dropout → PeepholeLSTMCell × layers → pooling → Dropout → Dense
 
     Args:
-        vocab_size, num_classes, embedding_dim, units, layers, pooling, word_dropout, dropout, seed:
+        vocab_size, num_classes, embedding_dim, units, layers, pooling, word_dropout, dropout,
+            ngrams, seed:
             as `build_rnn`.
         bidirectional: whether a second cell of `units` reads from the end.
         merge: how the directions join, if there are two: `"concatenate"`, `"sum"` or `"average"`.
@@ -398,6 +468,7 @@ def build_peephole_lstm(
         pooling=pooling,
         word_dropout=word_dropout,
         dropout=dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -414,6 +485,7 @@ def build_coupled_lstm(
     pooling: str = "max+mean",
     word_dropout: float = 0.3,
     dropout: float = 0.6,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTM that writes as much as it forgets: i = 1 − f.
@@ -436,6 +508,7 @@ def build_coupled_lstm(
         pooling=pooling,
         word_dropout=word_dropout,
         dropout=dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -452,6 +525,7 @@ def build_forget_gate_lstm(
     pooling: str = "max+mean",
     word_dropout: float = 0.3,
     dropout: float = 0.6,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTM with a forget gate and no other.
@@ -474,6 +548,7 @@ def build_forget_gate_lstm(
         pooling=pooling,
         word_dropout=word_dropout,
         dropout=dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -490,6 +565,7 @@ def build_depth_gated_lstm(
     pooling: str = "max+mean",
     word_dropout: float = 0.3,
     dropout: float = 0.6,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """Stacked LSTMs whose memories are joined by a depth gate.
@@ -517,6 +593,7 @@ def build_depth_gated_lstm(
         pooling=pooling,
         word_dropout=word_dropout,
         dropout=dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -534,6 +611,7 @@ def build_clockwork_rnn(
     pooling: str = "max+mean",
     word_dropout: float = 0.3,
     dropout: float = 0.6,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """Simple recurrent network whose groups of units tick with periods 1, 2, 4, ….
@@ -562,6 +640,7 @@ def build_clockwork_rnn(
         pooling=pooling,
         word_dropout=word_dropout,
         dropout=dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -578,6 +657,7 @@ def build_grid_lstm(
     pooling: str = "max+mean",
     word_dropout: float = 0.3,
     dropout: float = 0.6,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTMs along the depth as well as along time.
@@ -605,6 +685,7 @@ def build_grid_lstm(
         pooling=pooling,
         word_dropout=word_dropout,
         dropout=dropout,
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -620,6 +701,7 @@ def build_attention_bilstm(
     word_dropout: float = 0.3,
     dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """LSTMs that read in both directions, their states weighed by attention.
@@ -644,6 +726,7 @@ def build_attention_bilstm(
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
         pooling="attention",
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -660,6 +743,7 @@ def build_attention_gru(
     word_dropout: float = 0.3,
     dropout: float = 0.6,
     recurrent_dropout: float = 0.0,
+    ngrams: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """GRU whose states are weighed by attention.
@@ -670,7 +754,7 @@ def build_attention_gru(
         bidirectional: whether a second GRU of `units` reads from the end, as in the source.
         merge: how the directions join, if there are two.
         vocab_size, num_classes, embedding_dim, units, layers, word_dropout, dropout,
-            recurrent_dropout, seed: as `build_bilstm`.
+            recurrent_dropout, ngrams, seed: as `build_bilstm`.
 
     Returns, Raises: as `build_rnn`.
 
@@ -689,6 +773,7 @@ def build_attention_gru(
         dropout=dropout,
         recurrent_dropout=recurrent_dropout,
         pooling="attention",
+        ngrams=ngrams,
         seed=seed,
     )
 
@@ -783,6 +868,7 @@ def _build(
     pooling: str,
     word_dropout: float,
     dropout: float,
+    ngrams: int,
     seed: int | None,
     recurrent_dropout: float = 0.0,
     merge: str = "concatenate",
@@ -795,6 +881,7 @@ def _build(
     _check_whole("units", units, 1, LARGEST_WIDTH)
     _check_whole("layers", layers, 2 if cell == "depth_gated_lstm" else 1, 4)
     _check_whole("groups", groups, 1, min(16, units))
+    _check_whole("ngrams", ngrams, 0, MOST_NGRAMS)
     _check_share("word_dropout", word_dropout)
     _check_share("dropout", dropout)
     _check_share("recurrent_dropout", recurrent_dropout)
@@ -859,6 +946,9 @@ def _build(
     elif pooling != "last":
         states = MaskedPooling(pooling, name="pooling")(states, mask=mask)
     states = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout_output")(states)
+    if ngrams:
+        score = NgramScore(table_places(int(ngrams)), name="ngrams")(token_ids)
+        states = keras.layers.Concatenate(name="with_ngrams")([states, score])
     probabilities = keras.layers.Dense(
         num_classes,
         activation="softmax" if num_classes > 1 else "sigmoid",

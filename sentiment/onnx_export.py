@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment import cells
+from sentiment import cells, ngrams
 from sentiment.artifact import BATCH_IDS_KEY, quiet_onnxruntime
-from sentiment.models import AttentionPooling, MaskedPooling, TokenMask
+from sentiment.models import AttentionPooling, MaskedPooling, NgramScore, TokenMask
 
 OPSET = 17
 IR_VERSION = 9
@@ -564,6 +564,64 @@ def _write_dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     raise ExportError(f"No ONNX writer for the activation {activation!r} of {layer.name}")
 
 
+def _write_ngrams(graph: _Graph, layer: NgramScore, _inputs: list[str]) -> str:
+    """The same steps as `NgramScore.call`; here the largest keys come first."""
+    values, tags = layer.get_weights()
+
+    def number(value: int) -> str:
+        return graph.weight(np.array(value))
+
+    def cut(value: str, start: int, end: int) -> str:
+        bounds = [graph.weight(np.array([n])) for n in (start, end, 1)]
+        return graph.node("Slice", [value, *bounds])
+
+    first = graph.node("Cast", ["token_ids"], to=TensorProto.INT64)  # (batch, time)
+    none = graph.node("Mul", [first, number(0)])
+    far = np.iinfo("int64").max
+
+    def following(words: str) -> str:
+        return graph.node("Concat", [cut(words, 1, far), cut(none, 0, 1)], axis=1)
+
+    def hashed(words: list[str], multipliers: Sequence[int]) -> str:
+        total = ""
+        for word, multiplier in zip(words, multipliers, strict=True):
+            term = graph.node("Mul", [word, number(multiplier)])
+            total = graph.node("Add", [total, term]) if total else term
+            total = graph.node("Mod", [total, number(ngrams.PRIME)])
+        return total
+
+    second = following(first)
+    third = following(second)
+    keys = []
+    for words in ([first, none, none], [first, second, none], [first, second, third]):
+        place = graph.node("Mod", [hashed(words, ngrams.PLACE), number(layer.places)])
+        tag = graph.node("Mod", [hashed(words, ngrams.TAG), number(ngrams.TAGS)])
+        tag = graph.node("Add", [tag, number(1)])
+        key = graph.node("Add", [graph.node("Mul", [place, number(256)]), tag])
+        last = next(word for word in reversed(words) if word != none)
+        ended = graph.node("Equal", [last, number(0)])
+        keys.append(graph.node("Where", [ended, none, key]))
+    joined = graph.node("Concat", keys, axis=1)
+    count = graph.node("Shape", [joined], start=1, end=2)
+    ordered = graph.node("TopK", [joined, count], ["sorted_ngrams", "sorted_places"], axis=1)
+    after = graph.node("Concat", [cut(ordered, 1, far), cut(none, 0, 1)], axis=1)
+    place = graph.node("Div", [ordered, number(256)])
+    tag = graph.node("Mod", [ordered, number(256)])
+    found = graph.node("Gather", [graph.weight(tags), place])
+    same = graph.node("Equal", [graph.node("Cast", [found], to=TensorProto.INT64), tag])
+    once = graph.node("Not", [graph.node("Equal", [ordered, after])])
+    counts = graph.node("Cast", [graph.node("And", [same, once])], to=TensorProto.FLOAT)
+    weights = graph.node("Gather", [graph.weight(values.astype("float16")), place])
+    weights = graph.node("Cast", [weights], to=TensorProto.FLOAT)
+    return graph.node(
+        "ReduceSum", [graph.node("Mul", [weights, counts]), graph.weight(np.array([1]))], keepdims=1
+    )
+
+
+def _write_concatenation(graph: _Graph, _layer: Any, inputs: list[str]) -> str:
+    return graph.node("Concat", inputs, axis=1)
+
+
 _WRITERS: dict[type, Callable[[_Graph, Any, list[str]], str]] = {
     keras.layers.InputLayer: _write_input,
     TokenMask: _write_mask,
@@ -576,5 +634,7 @@ _WRITERS: dict[type, Callable[[_Graph, Any, list[str]], str]] = {
     cells.ProjectedRNN: _write_recurrent,
     MaskedPooling: _write_pooling,
     AttentionPooling: _write_attention,
+    NgramScore: _write_ngrams,
+    keras.layers.Concatenate: _write_concatenation,
     keras.layers.Dense: _write_dense,
 }

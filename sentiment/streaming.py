@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentiment.equations import STEPS, Network, answer, attention
+from sentiment.ngrams import RunningScore
 from sentiment.preprocessing import OOV_ID, TextEncoder
 
 LONGEST_TAG = 1000  # characters that are held back since they may be part of an HTML tag
@@ -150,6 +151,7 @@ class _Reader:
         self._sum: np.ndarray | float = 0.0  # of the outputs, each times its weight
         self._total = 0.0  # of the weights
         self._peak: np.ndarray | None = None  # the output with the largest weight, which is 1
+        self._ngrams = None if network.ngrams is None else RunningScore(network.ngrams)
 
     def read(self, token_id: int) -> np.ndarray:
         """Read a word; the probabilities (num_classes,) of the text up to it."""
@@ -157,7 +159,11 @@ class _Reader:
         output = self._network.word_vectors(np.array([token_id]))  # (1, embedding_dim)
         for layer, (weights,) in enumerate(self._network.recurrent):
             output, self._states[layer], _ = step(output, self._states[layer], weights)
-        return answer(self._network, self._pooled(output))[0]
+        features = self._pooled(output)
+        if self._ngrams is not None:
+            score = self._ngrams.read(token_id)
+            features = np.concatenate([features, [[score]]], axis=-1)
+        return answer(self._network, features)[0]
 
     def _pooled(self, output: np.ndarray) -> np.ndarray:
         """Features (1, features) of the text up to an output (1, units)."""

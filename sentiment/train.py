@@ -39,6 +39,11 @@ SETTINGS: tuple[tuple[str, type, str], ...] = (
         str,
         "of the states: last, max, mean, max+mean or attention (default: the builder's)",
     ),
+    (
+        "ngrams",
+        int,
+        "n-grams of one to three words that get weights beside the network (default: 0)",
+    ),
     ("num-words", int, "size of the vocabulary (default: 20000)"),
     ("max-length", int, "most words read of a text; longer ones keep head and tail (default: 400)"),
     ("epochs", int, "most passes over the training texts (default: about 1,000 updates)"),

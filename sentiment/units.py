@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentiment.data import Reviews, order_labels
-from sentiment.equations import DIRECTIONS, Network, Replay, merge_directions, pool, replay
+from sentiment.equations import DIRECTIONS, Network, Replay, merge_directions, pool, replay_ids
 from sentiment.explanation import ExplanationError, capitalised, checked_replay
 from sentiment.metrics import auc_with_interval
 from sentiment.predictor import Predictor
@@ -281,7 +281,7 @@ def _read(predictor: Predictor, reviews: Reviews, progress: bool) -> _Reading:
         for positions in _batches(token_ids):
             ids = pad_sequences([token_ids[i] for i in positions], padding="post")
             mask = ids != 0
-            replayed = replay(network, network.word_vectors(ids), mask)
+            replayed = replay_ids(network, ids)
             order += positions
             parts.append((replayed.probabilities, *_features(network, replayed, mask)))
             for key, gate in _gates(network, replayed).items():
@@ -347,7 +347,8 @@ def _columns(network: Network) -> list[tuple[str, int, str]]:
     if len(directions) > 1 and network.merge != "concatenate":
         directions = ["both"]
     features = network.pooling.split("+")
-    units = len(network.output[0]) // (len(directions) * len(features))
+    read = len(network.output[0]) - (network.ngrams is not None)  # the n-grams' score is no unit's
+    units = read // (len(directions) * len(features))
     return [
         (direction, number, feature)
         for feature in features

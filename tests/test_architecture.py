@@ -19,6 +19,7 @@ LEVELS = {
     "__init__": 0,
     "data": 0,
     "preprocessing": 0,
+    "ngrams": 0,
     "equations": 0,
     "gradients": 0,
     "metrics": 0,

@@ -481,13 +481,13 @@ def test_no_reports_are_refused(tmp_path):
 def drawn(monkeypatch) -> list[Figure]:
     """Figures that were saved."""
     figures = []
-    real = plots._save
+    real = plots.save_figure
 
     def save(figure, path):
         figures.append(figure)
         return real(figure, path)
 
-    monkeypatch.setattr(plots, "_save", save)
+    monkeypatch.setattr(plots, "save_figure", save)
     return figures
 
 

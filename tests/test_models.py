@@ -459,6 +459,7 @@ def test_lstm_defaults_are_the_classic_tutorial():
         "word_dropout": 0.0,
         "dropout": 0.3,
         "recurrent_dropout": 0.0,
+        "ngrams": 0,
     }
     model = build_lstm(10000, 1)
     assert [type(layer).__name__ for layer in model.layers] == [
@@ -604,7 +605,7 @@ def test_unknown_settings():
     message = (
         "Model 'lstm' has no setting 'merge'; it has: "
         "embedding_dim, units, layers, pooling, word_dropout, dropout, "
-        "recurrent_dropout"
+        "recurrent_dropout, ngrams"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build_model("lstm", 20, 3, merge="sum")
@@ -612,7 +613,7 @@ def test_unknown_settings():
         model_settings("cnn")
     message = (
         "Model 'attention_gru' has no setting 'pooling'; it has: embedding_dim, units, layers, "
-        "bidirectional, merge, word_dropout, dropout, recurrent_dropout"
+        "bidirectional, merge, word_dropout, dropout, recurrent_dropout, ngrams"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build_model("attention_gru", 20, 3, pooling="max")
