@@ -1352,13 +1352,13 @@ WRONG_SETTINGS = [
     (["--model", "transformer"], f"`model` must be one of {', '.join(list_models())}. Received: "
                                  "'transformer'"),
     (["--bidirectional"], "Model 'bilstm' has no setting 'bidirectional'; it has: embedding_dim, "
-     "units, layers, merge, pooling, word_dropout, dropout, recurrent_dropout"),
+     "units, layers, merge, pooling, word_dropout, dropout, recurrent_dropout, ngrams"),
     (["--model", "clockwork_rnn", "--units", "4"], "`groups` must be a whole number from 1 to 4. "
                                                    "Received: 5"),
     (["--model", "depth_gated_lstm", "--layers", "1"], "`layers` must be a whole number from 2 to "
                                                        "4. Received: 1"),
     (["--model", "lstm", "--merge", "sum"], "Model 'lstm' has no setting 'merge'; it has: embedding"
-     "_dim, units, layers, pooling, word_dropout, dropout, recurrent_dropout"),
+     "_dim, units, layers, pooling, word_dropout, dropout, recurrent_dropout, ngrams"),
     (["--merge", "product"], "`merge` must be one of concatenate, sum, average. Received: "
                              "'product'"),
     (["--pooling", "min"], "`pooling` must be one of last, max, mean, max+mean, attention. "
