@@ -142,10 +142,10 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: the builder is unknown or has no such setting.
         """
-        settings = model_settings(self.model)
-        start = self._start()
-        if start is not None:
-            settings = dict(start.manifest.settings)
+        return self._builder_settings(self._start())
+
+    def _builder_settings(self, start: Artifact | None) -> dict[str, Any]:
+        settings = model_settings(self.model) if start is None else dict(start.manifest.settings)
         for name in _BUILDER_SETTINGS:
             value = getattr(self, name)
             if value is not None and name not in settings:
@@ -169,6 +169,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         """The saved model to go on from."""
         if self.start_from is None:
             return None
+        model_settings(self.model)  # refuses an unknown builder, whatever the start
         start = load_artifact(start_folder(self.start_from))
         if start.manifest.model != self.model:
             raise ValueError(
@@ -251,7 +252,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         index = {name: i for i, name in enumerate(names)}
         start = self._start()
         encoder = self._encoder(texts, start)
-        settings = self.builder_settings()
+        settings = self._builder_settings(start)
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
         if start is not None:
             start_from(

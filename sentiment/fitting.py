@@ -317,9 +317,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[floa
     """
     from scipy.optimize import minimize_scalar
 
-    logits = np.log(np.maximum(probabilities.astype("float64"), 1e-30))
-    texts, num_classes = logits.shape
-    truth = (texts * np.eye(num_classes)[labels] + 1) / (texts + num_classes)
+    logits, truth = _logits_and_truth(probabilities, labels)
 
     def log_likelihoods(log_temperature: float) -> np.ndarray:
         scaled = logits / math.exp(log_temperature)
@@ -333,6 +331,18 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> tuple[floa
     )
     calibrated = np.exp(log_likelihoods(found.x))
     return math.exp(found.x), negative_log_likelihood(calibrated, labels)
+
+
+def _logits_and_truth(
+    probabilities: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of uncalibrated answers, and labels smoothed as `fit_temperature` says.
+
+    Both float64 (texts, num_classes).
+    """
+    logits = np.log(np.maximum(probabilities.astype("float64"), 1e-30))
+    texts, num_classes = logits.shape
+    return logits, (texts * np.eye(num_classes)[labels] + 1) / (texts + num_classes)
 
 
 def join_ngrams(
@@ -352,16 +362,15 @@ def join_ngrams(
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
-    logits = np.log(np.maximum(predict_token_ids(model, token_ids).astype("float64"), 1e-30))
+    logits, truth = _logits_and_truth(predict_token_ids(model, token_ids), labels)
     scores = ngram_scores(pad_batch(token_ids, range(len(token_ids))), table)
-    texts, num_classes = logits.shape
-    truth = (texts * np.eye(num_classes)[labels] + 1) / (texts + num_classes)
 
     def loss(values: np.ndarray) -> float:
         joined = values[0] * logits + scores[:, None] * values[1:]
         return -(truth * log_softmax(joined, axis=1)).sum(axis=1).mean() + 1e-4 * values @ values
 
-    share, *weights = minimize(loss, np.r_[1.0, np.zeros(num_classes)], method="L-BFGS-B").x
+    start = np.r_[1.0, np.zeros(logits.shape[1])]
+    share, *weights = minimize(loss, start, method="L-BFGS-B").x
     model.get_layer("ngrams").set_table(table)
     output = model.get_layer("probabilities")
     kernel, bias = (share * weight for weight in output.get_weights())

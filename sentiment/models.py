@@ -181,9 +181,12 @@ class NgramScore(layers.Layer):
         second = ops.concatenate([first[:, 1:], none[:, :1]], axis=1)
         third = ops.concatenate([second[:, 1:], none[:, :1]], axis=1)
         keys = []
-        for words in ((first, none, none), (first, second, none), (first, second, third)):
+        for words, last in (
+            ((first, none, none), first),
+            ((first, second, none), second),
+            ((first, second, third), third),
+        ):
             key = place_of(words, self.places) * 256 + tag_of(words)
-            last = words[sum(word is not none for word in words) - 1]
             keys.append(ops.where(ops.equal(last, 0), none, key))  # 0: the text has ended
         keys = ops.sort(ops.concatenate(keys, axis=1), axis=1)
         before = ops.concatenate([ops.zeros_like(keys[:, :1]), keys[:, :-1]], axis=1)

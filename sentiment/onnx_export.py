@@ -593,12 +593,15 @@ def _write_ngrams(graph: _Graph, layer: NgramScore, _inputs: list[str]) -> str:
     second = following(first)
     third = following(second)
     keys = []
-    for words in ([first, none, none], [first, second, none], [first, second, third]):
+    for words, last in (
+        ([first, none, none], first),
+        ([first, second, none], second),
+        ([first, second, third], third),
+    ):
         place = graph.node("Mod", [hashed(words, ngrams.PLACE), number(layer.places)])
         tag = graph.node("Mod", [hashed(words, ngrams.TAG), number(ngrams.TAGS)])
         tag = graph.node("Add", [tag, number(1)])
         key = graph.node("Add", [graph.node("Mul", [place, number(256)]), tag])
-        last = next(word for word in reversed(words) if word != none)
         ended = graph.node("Equal", [last, number(0)])
         keys.append(graph.node("Where", [ended, none, key]))
     joined = graph.node("Concat", keys, axis=1)
