@@ -22,6 +22,22 @@ def _scale(weight: str) -> float:
     return 0.5 if "recurrent" in weight or "bias" in weight else 1.0
 
 
+@pytest.fixture
+def saved_figures(monkeypatch) -> list[Any]:
+    """The matplotlib figures that were written to files since the test began."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+
+    def keep(figure, *args, **options):
+        figures.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
 @pytest.fixture(scope="session")
 def svg_of() -> Callable[[Path], str]:
     """Reads an SVG without its ids, which hash coordinates to the last bit.

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from sentiment import memory, plots
 from sentiment.data import Reviews, Splits
@@ -477,31 +476,17 @@ def test_no_reports_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-    """Figures that were saved."""
-    figures = []
-    real = plots.save_figure
-
-    def save(figure, path):
-        figures.append(figure)
-        return real(figure, path)
-
-    monkeypatch.setattr(plots, "save_figure", save)
-    return figures
-
-
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_panel_for_each_network_in_the_same_colour(count, tmp_path, drawn):
+def test_a_panel_for_each_network_in_the_same_colour(count, tmp_path, saved_figures):
     names = [f"{i}_{cell}" for i in range(5) for cell in ("rnn", "lstm", "gru")][:count]
     reports = [made_up(name) for name in names]
     plots.save_gradient_plot(tmp_path / "g.png", reports)
     plots.save_recall_plot(tmp_path / "r.png", reports)
-    for figure in drawn:
+    for figure in saved_figures:
         assert [axes.get_title() for axes in figure.axes] == names
         assert figure.axes[-1].get_xlabel()
         assert figure.get_supylabel()
-    gradients, recall = drawn
+    gradients, recall = saved_figures
     assert "median of up to 7 long reviews" in gradients.get_suptitle()
     assert "mean of 2 seeds, shaded from the lowest to the highest" in recall.get_suptitle()
     for report, first, second in zip(reports, gradients.axes, recall.axes, strict=True):
@@ -522,23 +507,23 @@ def test_a_panel_for_each_network_in_the_same_colour(count, tmp_path, drawn):
 
 
 @pytest.mark.parametrize(("count", "labelled"), [(4, 2), (5, 5), (13, 5)])
-def test_rows_with_free_places_below_have_tick_labels(count, labelled, tmp_path, drawn):
+def test_rows_with_free_places_below_have_tick_labels(count, labelled, tmp_path, saved_figures):
     """All of such a row, and the last row; the panels above share them."""
     reports = [made_up(f"{i}_lstm") for i in range(count)]
     plots.save_gradient_plot(tmp_path / "g.png", reports)
     plots.save_recall_plot(tmp_path / "r.png", reports)
-    for figure in drawn:
+    for figure in saved_figures:
         shown = [bool(axes.get_xlabel()) for axes in figure.axes]
         assert shown == [False] * (count - labelled) + [True] * labelled
         first = [axes.xaxis.get_major_ticks()[0] for axes in figure.axes]
         assert [tick.label1.get_visible() for tick in first] == shown
 
 
-def test_a_lone_word_between_zeros_is_seen(tmp_path, drawn):
+def test_a_lone_word_between_zeros_is_seen(tmp_path, saved_figures):
     """Lines come from below the axis, where zeros are on a logarithmic one, and go back there."""
     report = dataclasses.replace(made_up("rnn"), trained_median=(0.0, 0.0, 1.0, 0.0))
     plots.save_gradient_plot(tmp_path / "g.png", [report])
-    (axes,) = drawn[0].axes
+    (axes,) = saved_figures[0].axes
     assert axes.get_ylim()[0] > 0
     line = axes.lines[-1]
     path = line.get_transform().transform_path(line.get_path())

@@ -3,26 +3,11 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from sentiment import plots
 from sentiment.fitting import EpochReport, FitResult
 
 PNG = b"\x89PNG"
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved."""
-    figures = []
-    save = Figure.savefig
-
-    def keep(figure, *args, **options):
-        figures.append(figure)
-        save(figure, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def lines(axes):
@@ -40,14 +25,14 @@ def result(losses, validation_losses, accuracies, best_epoch):
     return FitResult(history, best_epoch, 1.5, False)
 
 
-def test_history(drawn, tmp_path):
+def test_history(saved_figures, tmp_path):
     results = {
         "plain": result([1.0, 0.5, 0.1], [1.1, 0.8, 0.9], [0.3, 0.6, 0.5], 2),
         "dropout": result([1.0, 0.7], [1.2, 0.7], [0.4, 0.7], 2),
     }
     path = plots.save_history_plot(tmp_path / "history.png", results)
     assert path.read_bytes().startswith(PNG)
-    (figure,) = drawn
+    (figure,) = saved_figures
     left, right, below_left, below_right = figure.axes
     assert [left.get_title(), right.get_title()] == ["plain", "dropout"]
     shown = lines(left)
@@ -69,9 +54,9 @@ def test_history(drawn, tmp_path):
     ]
 
 
-def test_one_history(drawn, tmp_path):
+def test_one_history(saved_figures, tmp_path):
     plots.save_history_plot(tmp_path / "one.png", {"only": result([1.0], [1.1], [0.3], 1)})
-    assert len(drawn[0].axes) == 2
+    assert len(saved_figures[0].axes) == 2
 
 
 def test_history_of_nothing(tmp_path):
@@ -79,14 +64,14 @@ def test_history_of_nothing(tmp_path):
         plots.save_history_plot(tmp_path / "none.png", {})
 
 
-def test_calibration(drawn, tmp_path):
+def test_calibration(saved_figures, tmp_path):
     # Ten texts: sure and right in half of them, before; as sure as right, after.
     truth = np.array([0] * 5 + [1] * 5)
     before = np.tile([0.95, 0.05], (10, 1))
     after = np.tile([0.55, 0.45], (10, 1))
     path = plots.save_calibration_plot(tmp_path / "c.png", before, after, truth)
     assert path.read_bytes().startswith(PNG)
-    top, bottom = drawn[0].axes
+    top, bottom = saved_figures[0].axes
     shown = lines(top)
     assert list(shown) == ["perfectly calibrated", "before, error 45.0%", "after, error 5.0%"]
     np.testing.assert_allclose(shown["before, error 45.0%"], [[0.95, 0.5]])
@@ -100,18 +85,18 @@ def test_calibration(drawn, tmp_path):
     assert top.get_xlim()[0] == pytest.approx(0.45)  # of two labels, the predicted has at least ½
 
 
-def test_shares_of_texts(drawn, tmp_path):
+def test_shares_of_texts(saved_figures, tmp_path):
     truth = np.zeros(4, int)
     before = np.array([[0.95, 0.05], [0.95, 0.05], [0.95, 0.05], [0.65, 0.35]])
     plots.save_calibration_plot(tmp_path / "c.png", before, before, truth)
-    np.testing.assert_allclose(points(drawn[0].axes[1], 0), [[0.65, 0.25], [0.95, 0.75]])
+    np.testing.assert_allclose(points(saved_figures[0].axes[1], 0), [[0.65, 0.25], [0.95, 0.75]])
 
 
-def test_settings(drawn, tmp_path):
+def test_settings(saved_figures, tmp_path):
     scores = {"last": [0.5, 0.6, 0.55], "max": np.array([0.7, 0.8, 0.6])}
     path = plots.save_settings_plot(tmp_path / "s.png", scores, title="pooling, three seeds")
     assert path.read_bytes().startswith(PNG)
-    (axes,) = drawn[0].axes
+    (axes,) = saved_figures[0].axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["last", "max"]
     np.testing.assert_allclose(points(axes, 0), [[0.5, -0.15], [0.6, 0], [0.55, 0.15]])
     np.testing.assert_allclose(points(axes, 1), [[0.55, 0]])
@@ -129,12 +114,12 @@ def test_settings_of_nothing(tmp_path):
         plots.save_settings_plot(tmp_path / "none.png", {}, title="none")
 
 
-def test_sizes(drawn, tmp_path):
+def test_sizes(saved_figures, tmp_path):
     train = np.array([[0.9, 1.0], [0.8, 0.9]])
     test = np.array([[0.4, 0.5], [0.6, 0.8]])
     path = plots.save_size_plot(tmp_path / "z.png", [100, 1000], train, test)
     assert path.read_bytes().startswith(PNG)
-    (axes,) = drawn[0].axes
+    (axes,) = saved_figures[0].axes
     shown = lines(axes)
     np.testing.assert_allclose(shown["texts learned from"], [[100, 0.95], [1000, 0.85]])
     np.testing.assert_allclose(shown["held-out texts"], [[100, 0.45], [1000, 0.7]])
@@ -155,11 +140,11 @@ NORMS = {
 
 
 @pytest.fixture
-def distances(drawn, tmp_path):
+def distances(saved_figures, tmp_path):
     """The axes of `NORMS`, drawn."""
     path = plots.save_distance_plot(tmp_path / "norms.png", NORMS, title="three cells")
     assert path.read_bytes().startswith(PNG)
-    ((axes,),) = [figure.axes for figure in drawn]
+    ((axes,),) = [figure.axes for figure in saved_figures]
     return axes
 
 

@@ -445,22 +445,12 @@ def test_label_colours():
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
+def drawn(saved_figures, tmp_path):
     """Draws a report and returns the figure that was saved, and the file."""
-    from sentiment import reading_plots
-
-    figures = []
-    save = reading_plots.save_figure
-
-    def kept(figure, path):
-        figures.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(reading_plots, "save_figure", kept)
 
     def draw(report, name: str = "units.png"):
         path = save_units_plot(tmp_path / name, report)
-        return figures[-1], path
+        return saved_figures[-1], path
 
     return draw
 
