@@ -283,20 +283,14 @@ class Table:
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         """Errors of the readers, with file and place."""
-        try:
-            yield
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{self.path} is not UTF-8: byte {_first_bad_byte(self.path)} cannot be decoded "
-                f"({error.reason}). Save it as UTF-8."
-            ) from error
-        except csv.Error as error:
-            raise DataError(
-                f"{self.path}, near line {self._last_good_line() + 1}: malformed "
-                f"{self.format[1:].upper()}: {error}"
-            ) from error
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{self.path} cannot be read: {error}") from error
+        with _named_errors(self.path):
+            try:
+                yield
+            except csv.Error as error:
+                raise DataError(
+                    f"{self.path}, near line {self._last_good_line() + 1}: malformed "
+                    f"{self.format[1:].upper()}: {error}"
+                ) from error
 
     def _last_good_line(self) -> int:
         with self._open() as lines:
@@ -308,6 +302,20 @@ class Table:
             except csv.Error:
                 return last
         return last
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Errors of reading a text file, with its name."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8: byte {_first_bad_byte(path)} cannot be decoded "
+            f"({error.reason}). Save it as UTF-8."
+        ) from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _opener(path: Path) -> Callable[..., Any]:
@@ -603,29 +611,99 @@ def load_reviews(
     Raises:
         DataError: the source is missing or cannot be used.
     """
+    path, name = _located(source, text_column, label_column, progress=progress)
+    if path.is_dir() or _is_archive(path):
+        return _read_texts(path, name, skip_bad_rows)
+    if str(source) == "sample":
+        text_column, label_column = "text", "label"
+    return _read_file(path, text_column, label_column, skip_bad_rows)
+
+
+def load_unlabelled(
+    source: str | Path,
+    *,
+    text_column: str | None = None,
+    skip_bad_rows: bool = False,
+    progress: bool = False,
+) -> tuple[list[str], list[str]]:
+    """Read texts to learn the language from; labels are not needed, and ignored.
+
+    Of a table these are the rows whose split is train or empty.  Of a folder or archive they are
+    the texts in folders named `unsup`, or all if there are none, but never those in a folder of a
+    validation or test split.  A text that comes again (spaces and case aside) is left out.
+
+    Args:
+        source: see the module's docstring; also a `.txt` file (or `.txt.gz`) with a text a line.
+        text_column, skip_bad_rows, progress: as `load_reviews`.
+
+    Returns:
+        The texts and notes for the person.
+
+    Raises:
+        DataError: the source is missing or cannot be used, or holds no such text.
+    """
+    path, name = _located(source, text_column, progress=progress)
+    entries, notes = _training_entries(source, path, name, text_column)
+    bad = BadRows(name)
+    texts: dict[str, str] = {}
+    repeated = 0
+    for entry in entries:
+        if entry.problem:
+            bad.add(entry.number, entry.problem)
+            continue
+        key = _key(entry.text)
+        repeated += key in texts
+        texts.setdefault(key, entry.text)
+    notes += _left_out(bad, skip_bad_rows)
+    if repeated:
+        notes.append(f"removed {repeated} repeated texts")
+    if not texts:
+        raise DataError(
+            f"{name} holds no text to learn from. Expected texts of its train split, or texts "
+            "without a split."
+        )
+    return list(texts.values()), notes
+
+
+def _training_entries(
+    source: str | Path, path: Path, name: Path, text_column: str | None
+) -> tuple[Iterator["_Entry"], list[str]]:
+    """What `load_unlabelled` reads, and notes."""
+    if path.is_dir() or _is_archive(path):
+        return _file_entries(_training_files(path), name), []
+    if path.name.lower().endswith((".txt", ".txt.gz")):
+        if text_column is not None:
+            raise DataError(f"--text-column goes with a file of rows. Received: {source}")
+        return _line_entries(path), []
+    if str(source) == "sample":
+        text_column = "text"
+    table = Table(path)
+    text_column, note = find_column(table.columns, text_column, TEXT_COLUMNS, "text", path)
+    rows = (row for row in _row_entries(table, text_column) if row.split in ("", "train"))
+    return rows, [note] if note else []
+
+
+def _located(source: str | Path, *columns: str | None, progress: bool = False) -> tuple[Path, Path]:
+    """Where a source lies, downloaded if need be, and its name in messages."""
     path = Path(source)
     if not str(source):
         raise DataError("Expected a source: `sample`, `imdb`, or a path. Received an empty name.")
     named = str(source) in ("sample", "imdb")
     is_table = not named and not path.is_dir() and not _is_archive(path)
-    if not is_table and (named or path.exists()) and (text_column or label_column):
+    if not is_table and (named or path.exists()) and any(columns):
         raise DataError(
             f"--text-column and --label-column go with a file of rows. Received: {source}"
         )
     if str(source) == "sample":
         path = bundled("data", "reviews.csv")
-        return _read_file(path, "text", "label", skip_bad_rows)
+        return path, path
     if str(source) == "imdb":
-        archive = download_imdb(progress=progress)
-        return _read_texts(_tar_texts(archive), Path("imdb"), skip_bad_rows)
-    if path.is_dir():
-        return _read_texts(_folder_texts(path), path, skip_bad_rows)
-    if _is_archive(path):
+        return download_imdb(progress=progress), path
+    if not path.is_dir() and _is_archive(path):
         _check_is_file(path)
-        return _read_texts(_tar_texts(path), path, skip_bad_rows)
     if not path.exists():
         raise DataError(f"There is no file or folder {path}. Expected `sample`, `imdb`, or a path.")
-    return _read_file(path, text_column, label_column, skip_bad_rows)
+    return path, path
 
 
 def choose_split(splits: dict[str, Reviews], wanted: str | None) -> tuple[str, Reviews]:
@@ -646,6 +724,25 @@ def choose_split(splits: dict[str, Reviews], wanted: str | None) -> tuple[str, R
     return name, splits[name]
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """One text of a source.
+
+    Attributes:
+        number: of the row, line or file, from 1.
+        text: the text, or whatever is in its place where there is a problem.
+        label: its label, or empty.
+        split: `train`, `validation` or `test`, something else that is written there, or empty.
+        problem: why it cannot be used, or empty.
+    """
+
+    number: int
+    text: Any
+    label: str = ""
+    split: str = ""
+    problem: str = ""
+
+
 def _is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".tar.gz", ".tgz", ".tar"))
 
@@ -660,32 +757,41 @@ def _read_file(
     )
     if label_column == text_column:
         raise DataError(f"{path}: the column {text_column!r} cannot hold both text and label.")
-    splits: dict[str, tuple[list[str], list[str]]] = {}
     bad = BadRows(path)
-    for rows in table.chunks(4096):
-        for row in rows:
-            text, label = row.values.get(text_column), _label(row.values.get(label_column))
-            problem = row.problem or text_problem(text) or ("" if label else "missing label")
-            if problem:
-                bad.add(row.number, problem)
-                continue
-            split = str(row.values.get(SPLIT_COLUMN, "")).strip().casefold()
-            texts, labels = splits.setdefault(SPLIT_NAMES.get(split, "all"), ([], []))
-            texts.append(text)
-            labels.append(label)
-    if not skip_bad_rows:
-        bad.refuse()
-    notes = [note for note in (text_note, label_note) if note]
-    if bad:
-        notes.append(f"left out: {bad}")
+    splits = _by_split(_row_entries(table, text_column, label_column), bad)
+    notes = [note for note in (text_note, label_note) if note] + _left_out(bad, skip_bad_rows)
     if "all" in splits and len(splits) > 1:
         raise DataError(
             f"{path}: the column {SPLIT_COLUMN!r} must hold train, validation or test in every "
-            f"row, or in none. Received {len(splits['all'][0])} rows with something else."
+            f"row, or in none. Received {len(splits['all'])} rows with something else."
         )
     if not splits:
         raise DataError(f"{path} has no usable rows.")
-    return {name: Reviews(*pair) for name, pair in splits.items()}, tuple(notes)
+    return splits, tuple(notes)
+
+
+def _row_entries(
+    table: Table, text_column: str, label_column: str | None = None
+) -> Iterator[_Entry]:
+    for rows in table.chunks(4096):
+        for row in rows:
+            text = row.values.get(text_column)
+            split = _label(row.values.get(SPLIT_COLUMN)).casefold()
+            yield _Entry(
+                row.number,
+                text,
+                _label(row.values.get(label_column)),
+                SPLIT_NAMES.get(split, split),
+                row.problem or text_problem(text),
+            )
+
+
+def _line_entries(path: Path) -> Iterator[_Entry]:
+    _check_is_text(path)
+    with _named_errors(path), _opener(path)(path, "rt", encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _Entry(number, line.rstrip("\n"))
 
 
 def _label(value: Any) -> str:
@@ -699,31 +805,14 @@ def _label(value: Any) -> str:
 
 
 def _read_texts(
-    entries: Iterable[tuple[PurePosixPath, bytes]], source: Path, skip_bad_rows: bool
+    path: Path, source: Path, skip_bad_rows: bool
 ) -> tuple[dict[str, Reviews], tuple[str, ...]]:
     """Reviews from text files whose path ends in [split/]label/name."""
-    splits: dict[str, tuple[list[str], list[str]]] = {}
+    files = _files(path, lambda file: file.parent.name not in UNLABELLED_FOLDERS)
     bad = BadRows(source)
-    for number, (path, content) in enumerate(entries, 1):
-        folders = path.parent.parts
-        label = folders[-1] if folders else ""
-        if not label or label in UNLABELLED_FOLDERS or path.name.startswith("."):
-            continue
-        split = SPLIT_NAMES.get(folders[-2].casefold(), "all") if len(folders) > 1 else "all"
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{source}: {path} is not UTF-8: byte {error.start} cannot be decoded."
-            ) from error
-        if problem := text_problem(text):
-            bad.add(number, f"{problem} in {path}")
-            continue
-        texts, labels = splits.setdefault(split, ([], []))
-        texts.append(text)
-        labels.append(FOLDER_LABELS.get(label, label))
-    if not skip_bad_rows:
-        bad.refuse()
+    labelled = (file for file in files if _has_label(file[0]))
+    splits = _by_split(_file_entries(labelled, source), bad)
+    notes = _left_out(bad, skip_bad_rows)
     if not splits:
         raise DataError(f"{source} holds no text files. Expected one sub-folder per label.")
     if "all" in splits and len(splits) > 1:
@@ -731,40 +820,101 @@ def _read_texts(
             f"{source}: some labels lie under train/ or test/ and some do not. "
             "Expected either LABEL/… or train/LABEL/… and test/LABEL/…"
         )
-    notes = (f"left out: {bad}",) if bad else ()
-    return {name: Reviews(*pair) for name, pair in splits.items()}, notes
+    return splits, tuple(notes)
 
 
-def _folder_texts(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _by_split(entries: Iterable[_Entry], bad: BadRows) -> dict[str, Reviews]:
+    """Reviews by split, `all` where it is none that is known; what cannot be used goes to `bad`."""
+    splits: dict[str, Reviews] = {}
+    for entry in entries:
+        problem = entry.problem or ("" if entry.label else "missing label")
+        if problem:
+            bad.add(entry.number, problem)
+            continue
+        split = entry.split if entry.split in SPLIT_NAMES.values() else "all"
+        part = splits.setdefault(split, Reviews([], []))
+        part.texts.append(entry.text)
+        part.labels.append(entry.label)
+    return splits
+
+
+def _left_out(bad: BadRows, skip_bad_rows: bool) -> list[str]:
+    """A note on the bad rows, if there are any and they may be left out."""
+    if not skip_bad_rows:
+        bad.refuse()
+    return [f"left out: {bad}"] if bad else []
+
+
+# A text file of a folder or archive: path inside it, and content.
+_File = tuple[PurePosixPath, bytes]
+
+
+def _file_entries(files: Iterable[_File], source: Path) -> Iterator[_Entry]:
+    for number, (path, content) in enumerate(files, 1):
+        if path.name.startswith("."):
+            continue
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{source}: {path} is not UTF-8: byte {error.start} cannot be decoded."
+            ) from error
+        label, folder = path.parent.name, path.parent.parent.name
+        problem = text_problem(text)
+        yield _Entry(
+            number,
+            text,
+            FOLDER_LABELS.get(label, label),
+            SPLIT_NAMES.get(folder.casefold(), ""),
+            f"{problem} in {path}" if problem else "",
+        )
+
+
+def _has_label(file: PurePosixPath) -> bool:
+    """Whether the folder that a file lies in is named for a label."""
+    return file.parent.name not in ("", *SPLIT_NAMES, *UNLABELLED_FOLDERS)
+
+
+def _is_held_out(file: PurePosixPath) -> bool:
+    splits = {SPLIT_NAMES.get(folder.casefold()) for folder in file.parent.parts}
+    return bool(splits & {"validation", "test"})
+
+
+def _training_files(path: Path) -> list[_File]:
+    """Those in `unsup` folders; else in label folders; else all that are not held out."""
+    files = list(_files(path, lambda file: not _is_held_out(file)))
+    unlabelled = [file for file in files if file[0].parent.name in UNLABELLED_FOLDERS]
+    return unlabelled or [file for file in files if _has_label(file[0])] or files
+
+
+def _files(path: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[_File]:
+    """The text files of a folder or archive whose path is wanted, in order."""
+    return _folder_texts(path, wanted) if path.is_dir() else _tar_texts(path, wanted)
+
+
+def _folder_texts(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[_File]:
     inner = folder / "aclImdb"  # the extracted archive, or the folder it was extracted in
     root = inner if inner.is_dir() else folder
     for path in sorted(root.rglob("*.txt")):
-        if path.parent != root and path.parent.name not in UNLABELLED_FOLDERS:
-            relative = path.relative_to(root)
-            if len(relative.parts) > 1 and relative.parent.name not in SPLIT_NAMES:
-                yield PurePosixPath(relative.as_posix()), path.read_bytes()
+        relative = PurePosixPath(path.relative_to(root).as_posix())
+        if wanted(relative):
+            yield relative, path.read_bytes()
 
 
-def _tar_texts(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _tar_texts(path: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[_File]:
     entries = []
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if (
-                    member.isfile()
-                    and name.suffix == ".txt"
-                    and name.parent.name not in UNLABELLED_FOLDERS
-                ):
+                if member.isfile() and name.suffix == ".txt" and wanted(name):
                     entries.append((name, archive.extractfile(member).read()))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is not a readable archive: {error}") from error
     tops = {name.parts[0].casefold() for name, _ in entries}
     wrapped = len(tops) == 1 and tops.isdisjoint(SPLIT_NAMES)  # all lies in one folder
     for name, content in sorted(entries):  # whatever order the archive has
-        relative = PurePosixPath(*name.parts[wrapped:])
-        if len(relative.parts) > 1 and relative.parent.name not in SPLIT_NAMES:
-            yield relative, content
+        yield PurePosixPath(*name.parts[wrapped:]), content
 
 
 def download_imdb(*, progress: bool = False) -> Path:

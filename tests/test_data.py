@@ -29,6 +29,7 @@ from sentiment.data import (
     label_values,
     load_reviews,
     load_splits,
+    load_unlabelled,
     order_labels,
     partial_path,
     separate,
@@ -620,6 +621,145 @@ def test_broken_archive(write, tmp_path):
             load_reviews(whole)
 
 
+# ------------------------------------------------------------------------------ texts alone
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_texts_of_every_format(tmp_path, suffix):
+    path = tmp_path / f"r{suffix}"
+    path.write_bytes(content_of(suffix, [{"body": row["text"], "other": "x"} for row in ROWS]))
+    guessed = f"text column of {path.name}: 'body' (guessed by its name)"
+    assert load_unlabelled(path) == (READ.texts, [guessed])
+    assert load_unlabelled(str(path), text_column="body") == (READ.texts, [])
+    assert load_unlabelled(path, text_column="other") == (["x"], ["removed 3 repeated texts"])
+
+
+def test_texts_of_rows_without_a_label(write):
+    path = write("r.csv", "text,label\na,\nb,good\n")
+    assert load_unlabelled(path)[0] == ["a", "b"]
+
+
+def test_texts_are_not_those_of_held_out_rows(write):
+    splits = ["train", "", "test", " Training ", "dev", "nan", "somewhere", "VALIDATION"]
+    rows = "".join(f"t{i},{name}\n" for i, name in enumerate(splits))
+    path = write("r.csv", "text,split\n" + rows)
+    assert load_unlabelled(path, text_column="text") == (["t0", "t1", "t3", "t5"], [])
+    rows = [{"text": f"t{i}", "split": name} for i, name in enumerate(["train", None, "test"])]
+    path = write("r.jsonl", "".join(json.dumps(row) + "\n" for row in [*rows, {"text": "t3"}]))
+    assert load_unlabelled(path, text_column="text") == (["t0", "t1", "t3"], [])
+
+
+def test_sample_texts_are_those_of_its_training_split():
+    assert load_unlabelled("sample") == (load_reviews("sample")[0]["train"].texts, [])
+
+
+LINES = "one\n\n  two, \u2028 three \r\n\tONE\nfour\nTwo,  three\n"
+
+
+@pytest.mark.parametrize("name", ["r.txt", "R.TXT", "r.txt.gz"])
+def test_texts_of_lines(write, name):
+    path = write(name, "\ufeff" + LINES)
+    texts = ["one", "  two, \u2028 three ", "four"]
+    assert load_unlabelled(path) == (texts, ["removed 2 repeated texts"])
+    with refused("--text-column goes with a file of rows. Received: PATH", path):
+        load_unlabelled(path, text_column="text")
+
+
+def test_lines_that_cannot_be_read(write):
+    path = write("r.txt", b"one\ncaf\xe9\n")
+    message = (
+        "PATH is not UTF-8: byte 7 cannot be decoded (invalid continuation byte). Save it as UTF-8."
+    )
+    with refused(message, path):
+        load_unlabelled(path)
+    path = write("e.txt", " \n")
+    with refused("PATH is empty.", path):
+        load_unlabelled(path)
+    path = write("b.txt", MAGIC_PNG)
+    with refused("PATH is a binary file. Expected text in UTF-8.", path):
+        load_unlabelled(path)
+
+
+@pytest.mark.parametrize(
+    ("tree", "texts"),
+    [
+        (IMDB, ["nobody knows"]),
+        ({**IMDB, "test/unsup/0_0.txt": "held out"}, ["nobody knows"]),
+        ({k: v for k, v in IMDB.items() if "unsup" not in k}, ["train bad", "train good"]),
+        (TREE, ["awful", "fine", "great\n"]),
+        ({**TREE, "notes.txt": "about", "good/.3.txt": "hidden"}, ["awful", "fine", "great\n"]),
+        ({"a/unsup/1.txt": "x", "b/unsup/1.txt": "y", "b/good/1.txt": "z"}, ["x", "y"]),
+        ({"Dev/a/1.txt": "x", "TEST/a/b/1.txt": "y", "train/a/1.txt": "z"}, ["z"]),
+        ({"1.txt": "x", "2.txt": "y", "test/1.txt": "z"}, ["x", "y"]),
+    ],
+    ids=["imdb", "held out", "no unsup", "labels", "others", "two", "splits", "no folders"],
+)
+def test_texts_of_folders_and_archives(tmp_path, tree, texts):
+    folder = make_folder(tmp_path / "corpus", tree)
+    assert load_unlabelled(folder) == (texts, [])
+    for name, prefix in [("a.tar.gz", "corpus/"), ("b.tar", "")]:
+        archive = make_archive(tmp_path / name, tree, prefix)
+        assert load_unlabelled(archive) == (texts, []), (name, prefix)
+
+
+def test_held_out_texts_are_not_even_looked_at(tmp_path):
+    tree = {**TREE, "test/good/1.txt": b"caf\xe9", "test/bad/1.txt": ""}
+    expected = (["awful", "fine", "great\n"], [])
+    assert load_unlabelled(make_folder(tmp_path / "corpus", tree)) == expected
+    assert load_unlabelled(make_archive(tmp_path / "a.tar", tree)) == expected
+
+
+def test_bad_rows_of_texts(write, tmp_path):
+    path = write("r.csv", 'text,split\na,train\n" ",\n ,test\nb\n')
+    bad = "2 bad rows: row 3 (blank text), row 5 (1 fields instead of 2)"
+    with refused(f"PATH: {bad}.{MEND}", path):
+        load_unlabelled(path)
+    texts, notes = load_unlabelled(path, skip_bad_rows=True)
+    assert (texts, notes[1:]) == (["a"], [f"left out: {path}: {bad}"])
+    folder = make_folder(tmp_path / "corpus", {**TREE, "good/3.txt": "\n"})
+    with refused(f"PATH: 1 bad row: row 4 (blank text in good/3.txt).{MEND}", folder):
+        load_unlabelled(folder)
+
+
+def test_no_text_to_learn_from(write, tmp_path):
+    held_out = "text,split\na,test\nb,other\n"
+    folder = make_folder(tmp_path / "corpus", {"test/good/1.txt": "a", "train/README": "b"})
+    for path in (write("r.csv", held_out), folder, make_archive(tmp_path / "a.tar", {"b": "c"})):
+        message = (
+            "PATH holds no text to learn from. Expected texts of its train split, or texts "
+            "without a split."
+        )
+        with refused(message, path):
+            load_unlabelled(path)
+
+
+def test_texts_of_wrong_sources(tmp_path, write):
+    message = "There is no file or folder PATH. Expected `sample`, `imdb`, or a path."
+    for name in ("none.txt", "none.csv"):
+        with refused(message, tmp_path / name):
+            load_unlabelled(tmp_path / name)
+    with refused("There is no file PATH.", tmp_path / "none.tar.gz"):
+        load_unlabelled(tmp_path / "none.tar.gz")
+    with refused("Expected a source: `sample`, `imdb`, or a path. Received an empty name."):
+        load_unlabelled("")
+    with refused("--text-column and --label-column go with a file of rows. Received: sample"):
+        load_unlabelled("sample", text_column="text")
+    path = write("r.csv", "words\nx\n")
+    message = (
+        "PATH has no column with a usual name for the text. Its columns: 'words'. "
+        "Name one with --text-column."
+    )
+    with refused(message, path):
+        load_unlabelled(path)
+
+
+def test_repeated_texts_are_given_once(write):
+    rows = ["Good  film", "bad", "good film", "a", "GOOD FILM", "a"]
+    path = write("r.jsonl", "".join(json.dumps({"text": row}) + "\n" for row in rows))
+    texts, notes = load_unlabelled(path)
+    assert (texts, notes[1:]) == (["Good  film", "bad", "a"], ["removed 3 repeated texts"])
+
+
 # ----------------------------------------------------------------------------------------- splits
 
 
@@ -1098,6 +1238,7 @@ def test_download(cache, tmp_path, capsys, progress):
     (tmp_path / "official.tar.gz").unlink()  # it is downloaded once
     assert download_imdb() == path
     assert load_reviews("imdb") == (IMDB_READ, ())
+    assert load_unlabelled("imdb") == (["nobody knows"], [])
 
 
 def test_download_of_something_else(cache, monkeypatch, tmp_path):
