@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby, islice
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 PADDING_ID = 0
 OOV_ID = 1
 OOV_TOKEN = "<OOV>"
+SHORTEST_MISSPELT = 5  # letters
 
 KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
@@ -132,6 +133,15 @@ def text_to_word_sequence(
     return [word for word in text.split(split) if word]
 
 
+def one_letter_less(word: str) -> set[str]:
+    """A word with each of its letters but the first left out: two slips of one word share one.
+
+    >>> one_letter_less("graet") & one_letter_less("great")
+    {'grat', 'gret'}
+    """
+    return {word[:i] + word[i + 1 :] for i in range(1, len(word))}
+
+
 ANALYZERS: dict[str, Callable[[str], list[str]]] = {"reviews": review_words}
 
 
@@ -167,6 +177,9 @@ class Tokenizer:
         char_level: whether each character is a word.
         oov_token: stands for unknown words; without it they are left out.
         analyzer: name of the function that splits texts, or `None` for Keras' rule.
+        correct_spelling: whether an unknown word of five letters or more is read as the most
+            frequent known one that differs in a letter, missing, added, changed or moved: "graet"
+            as "great".  The first letter is taken to be right.
 
     Attributes:
         word_index: word → id, of every word seen, also of those from `num_words` on.
@@ -190,6 +203,7 @@ class Tokenizer:
         char_level: bool = False,
         oov_token: str | None = None,
         analyzer: str | None = None,
+        correct_spelling: bool = False,
     ):
         if analyzer is not None and analyzer not in ANALYZERS:
             raise ValueError(
@@ -204,6 +218,7 @@ class Tokenizer:
         self.char_level = char_level
         self.oov_token = oov_token
         self.analyzer = analyzer
+        self.correct_spelling = correct_spelling
         self.document_count = 0
         self.word_counts: dict[str, int] = {}
         self.word_docs: dict[str, int] = {}
@@ -249,13 +264,32 @@ class Tokenizer:
         self.index_word = {i: word for word, i in self.word_index.items()}
         self.index_docs = {self.word_index[word]: n for word, n in self.word_docs.items()}
         self._chunk_ids = _ChunkIds(self._word_id)
+        self.__dict__.pop("_slips", None)  # made anew when it is needed
 
     def _word_id(self, word: str) -> int | None:
         """Id of a word; the id of `oov_token`, or `None` without one, where it has none."""
+        i = self._known_id(word)
+        if i is None and self.correct_spelling and len(word) >= SHORTEST_MISSPELT:
+            less = one_letter_less(word)
+            found = [self._slips.get(slip) for slip in (word, *less)]  # a letter is missing, or is
+            found += map(self._known_id, less)  # another or elsewhere; or there is one too many
+            i = min((other for other in found if other is not None), default=None)
+        return self._oov_id if i is None else i
+
+    @cached_property
+    def _slips(self) -> dict[str, int]:
+        """Known words with one letter left out → the most frequent such word's id."""
+        slips: dict[str, int] = {}
+        for word, i in self.word_index.items():
+            if len(word) >= SHORTEST_MISSPELT - 1 and self._known_id(word) is not None:
+                for slip in one_letter_less(word):
+                    slips[slip] = min(i, slips.get(slip, i))
+        return slips
+
+    def _known_id(self, word: str) -> int | None:
+        """Id of a word that has one."""
         i = self.word_index.get(word)
-        if i is not None and not (self.num_words and i >= self.num_words):
-            return i
-        return self.word_index.get(self.oov_token) if self.oov_token is not None else None
+        return None if i is None or (self.num_words and i >= self.num_words) else i
 
     def texts_to_sequences(self, texts: Iterable[str | list[str]]) -> list[list[int]]:
         """Ids of each text's words.
@@ -314,7 +348,11 @@ class Tokenizer:
         """A copy that forgets the words it gives no id to.  Its sequences are the same."""
         copy = Tokenizer(self.num_words, **self._settings())
         copy.document_count = self.document_count
-        kept = {word: i for word, i in self.word_index.items() if self._word_id(word) == i}
+        kept = {
+            word: i
+            for word, i in self.word_index.items()
+            if i == self._oov_id or self._known_id(word) is not None
+        }
         copy.word_counts = {word: n for word, n in self.word_counts.items() if word in kept}
         copy.word_docs = {word: n for word, n in self.word_docs.items() if word in kept}
         copy._number(kept)
@@ -331,7 +369,7 @@ class Tokenizer:
         counts: Counter[str] = Counter()
         docs: Counter[str] = Counter()
         for text in checked_texts(texts):
-            words = [word for word in self.words(text) if self._word_id(word) == self._oov_id]
+            words = [word for word in self.words(text) if self._known_id(word) is None]
             counts.update(words)
             docs.update(dict.fromkeys(words).keys())
         new = [word for word, n in counts.most_common() if n >= least][:most]
@@ -355,6 +393,7 @@ class Tokenizer:
             "char_level": self.char_level,
             "oov_token": self.oov_token,
             "analyzer": self.analyzer,
+            "correct_spelling": self.correct_spelling,
         }
 
     def get_config(self) -> dict[str, Any]:
@@ -404,7 +443,11 @@ def _tokenizer(config: dict[str, Any]) -> Tokenizer:
         )
         names = ("filters", "lower", "split", "char_level", "oov_token")
         settings = {name: config[name] for name in names}
-        tokenizer = Tokenizer(config["num_words"], **settings, analyzer=config.get("analyzer"))
+        # Keras' own tokenizer has neither of these.
+        settings |= {
+            name: config[name] for name in ("analyzer", "correct_spelling") if name in config
+        }
+        tokenizer = Tokenizer(config["num_words"], **settings)
         tokenizer.document_count = int(config["document_count"])
         tokenizer.word_counts = {str(word): int(n) for word, n in counts.items()}
         tokenizer.word_docs = {str(word): int(n) for word, n in docs.items()}
@@ -526,23 +569,37 @@ class TextEncoder:
         num_words: int = 20_000,
         max_length: int = 400,
         head_share: float = 0.25,
+        correct_spelling: bool = False,
     ) -> "TextEncoder":
         """Make an encoder whose vocabulary is the `num_words` most frequent ids of `texts`."""
-        tokenizer = Tokenizer(num_words, oov_token=OOV_TOKEN, analyzer="reviews")
+        tokenizer = Tokenizer(
+            num_words,
+            oov_token=OOV_TOKEN,
+            analyzer="reviews",
+            correct_spelling=correct_spelling,
+        )
         tokenizer.fit_on_texts(texts)
         return cls(tokenizer.cut(), max_length=max_length, head_share=head_share)
 
     def extended(
-        self, texts: Iterable[str], *, most: int, max_length: int, head_share: float
+        self,
+        texts: Iterable[str],
+        *,
+        most: int,
+        max_length: int,
+        head_share: float,
+        correct_spelling: bool = False,
     ) -> "TextEncoder":
         """An encoder with the same ids, and new ones for words of these texts that it lacks.
 
         Args:
             texts: where new words come from; each must occur twice in them.
             most: new words at most, the most frequent first.
-            max_length, head_share: of the new encoder.
+            max_length, head_share, correct_spelling: of the new encoder, which also corrects the
+                spelling where this one does.
         """
         tokenizer = self.tokenizer.extended(texts, most=most)
+        tokenizer.correct_spelling |= correct_spelling
         return TextEncoder(tokenizer, max_length=max_length, head_share=head_share)
 
     @property

@@ -682,3 +682,84 @@ def test_examples_of_the_documentation():
     result = doctest.testmod(preprocessing)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+# ---------------------------------------------------------------------------------- spelling
+
+
+def one_letter_differs(word, other):
+    """Whether two words have the same first letter and differ in one letter only.
+
+    That is: missing, added, changed, or standing elsewhere.
+    """
+    if word[0] != other[0] or abs(len(word) - len(other)) > 1:
+        return False
+    mine = {word[:i] + word[i + 1 :] for i in range(1, len(word))} | {word}
+    theirs = {other[:i] + other[i + 1 :] for i in range(1, len(other))} | {other}
+    same_length = len(word) == len(other)
+    return bool((mine - {word} if same_length else mine) & theirs)
+
+
+def spelling_tokenizer(words, num_words=None):
+    tokenizer = Tokenizer(num_words, oov_token=OOV_TOKEN, analyzer="reviews", correct_spelling=True)
+    tokenizer.fit_on_texts([" ".join(words)])
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("word", "read_as"),
+    [
+        ("graet", "great"),  # two letters in each other's place
+        ("terible", "terrible"),  # one too few
+        ("awfull", "awful"),  # one too many
+        ("borimg", "boring"),  # another
+        ("Graet", "great"),
+        ("grat", OOV_TOKEN),  # too short to tell
+        ("rgeat", OOV_TOKEN),  # not the first letter
+        ("grxyt", OOV_TOKEN),  # two letters
+        ("gr8at5", OOV_TOKEN),
+    ],
+)
+def test_an_unknown_word_is_read_as_a_known_one_that_differs_in_a_letter(word, read_as):
+    tokenizer = spelling_tokenizer(["great", "terrible", "awful", "boring"])
+    assert tokenizer.sequences_to_texts(tokenizer.texts_to_sequences([word])) == [read_as]
+
+
+def test_of_several_known_words_the_most_frequent_is_read():
+    tokenizer = spelling_tokenizer(["grate", "great", "great", "greet"])
+    assert tokenizer.sequences_to_texts(tokenizer.texts_to_sequences(["graet"])) == ["great"]
+
+
+letters = st.text("abc", min_size=1, max_size=7)
+
+
+@given(st.lists(letters, min_size=1, max_size=12), st.lists(letters, max_size=6))
+def test_spelling_is_corrected_as_an_obvious_search_does(known, others):
+    tokenizer = spelling_tokenizer(known, num_words=8)
+    words = {w: i for w, i in tokenizer.word_index.items() if i < 8 and w != OOV_TOKEN}
+
+    def expected(word):
+        if word in words or len(word) < 5:
+            return words.get(word, OOV_ID)
+        near = (i for w, i in words.items() if len(w) >= 4 and one_letter_differs(word, w))
+        return min(near, default=OOV_ID)
+
+    for one in (tokenizer, tokenizer.cut(), tokenizer_from_json(tokenizer.to_json())):
+        found = one.texts_to_sequences([[word] for word in others])
+        assert found == [[expected(word)] for word in others]
+
+
+def test_spelling_is_not_corrected_unless_asked():
+    tokenizer = Tokenizer(oov_token=OOV_TOKEN, analyzer="reviews")
+    tokenizer.fit_on_texts(["great"])
+    assert tokenizer.texts_to_sequences(["graet"]) == [[OOV_ID]]
+
+
+def test_an_extended_encoder_learns_words_that_it_would_have_corrected():
+    encoder = TextEncoder.fit(["a great film"], correct_spelling=True)
+    assert encoder.encode(["graet"]).token_ids == encoder.encode(["great"]).token_ids
+    more = encoder.extended(["graet graet"], most=5, max_length=9, head_share=0.5)
+    assert more.tokenizer.correct_spelling
+    assert more.encode(["graet"]).token_ids == [[encoder.vocab_size]]
+    loaded = encoder_from_json(more.to_json())
+    assert loaded.encode(["graat"]).token_ids == encoder.encode(["great"]).token_ids
