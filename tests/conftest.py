@@ -1,12 +1,14 @@
-"""What several test files share: a quiet TensorFlow, tiny networks, ids of mixed lengths."""
+"""What several test files share: a quiet TensorFlow, tiny networks, mixed ids, files of data/."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported anywhere
 
+import csv
 import dataclasses
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 VOCAB_SIZE = 20
+DATA = Path(__file__).parent.parent / "data"
 
 
 def _scale(weight: str) -> float:
@@ -49,6 +52,60 @@ def svg_of() -> Callable[[Path], str]:
         return re.sub(r"\b[a-z][0-9a-f]{10}\b", "", path.read_text(encoding="utf-8"))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def data_rows() -> Callable[[str], list[dict[str, str]]]:
+    """Reads a CSV file of data/, a dictionary for each of its rows."""
+
+    def read(name: str) -> list[dict[str, str]]:
+        with (DATA / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def measured_on(data_rows) -> list[str]:
+    """Every text of data/ and of the behaviour tests that a model is measured on or shown with."""
+    from sentiment.behaviour import CAPABILITIES
+
+    held_out = [row["text"] for row in data_rows("reviews.csv") if row["split"] != "train"]
+    cases = [case for capability in CAPABILITIES.values() for case in capability.cases()]
+    shown = [row["text"] for row in data_rows("examples.csv")]
+    return list(dict.fromkeys([*held_out, *shown, *(t for case in cases for t in case.texts)]))
+
+
+@pytest.fixture(scope="session")
+def checked_section() -> Callable[..., str]:
+    """The section of data/README.md on rows to train on, once what it counts was counted again.
+
+    Its tables must be those of `columns` × label, no more and no less; the labels' shares and the
+    lengths of the texts must stand in it.
+    """
+
+    def check(title: str, rows: list[dict[str, str]], *columns: str) -> str:
+        text = (DATA / "README.md").read_text(encoding="utf-8")
+        section = " ".join(text.partition(f"\n# {title}\n")[2].partition("\n# ")[0].split())
+        labels = ("negative", "neutral", "positive")
+        counted = Counter((row[column], row["label"]) for row in rows for column in columns)
+        counted.update(("all", row["label"]) for row in rows)
+        table = {name: [counted[name, label] for label in labels] for name, _ in counted}
+        stated = re.findall(r"\| ([a-z ]+)" + r" \| (\d+)" * 4 + r" \|", section)
+        assert {name: [int(count) for count in counts] for name, *counts in stated} == {
+            name: [*counts, sum(counts)] for name, counts in table.items()
+        }
+        shares = [
+            f"{100 * count / len(rows):.1f} % {label}"
+            for count, label in zip(table["all"], labels, strict=True)
+        ]
+        assert "{}, {} and {}".format(*shares) in section
+        lengths = sorted(len(row["text"].split()) for row in rows)
+        median = lengths[len(lengths) // 2]
+        assert f"{lengths[0]} to {lengths[-1]} words (median {median})" in section
+        return section
+
+    return check
 
 
 @pytest.fixture(scope="session")

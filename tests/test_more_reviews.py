@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.behaviour import CAPABILITIES
 from sentiment.data import Reviews, _key, load_reviews, load_unlabelled
 from sentiment.leaks import find_leaks
 from sentiment.preprocessing import review_words
@@ -23,28 +22,14 @@ COLUMNS = ("phenomenon", "domain")
 NEAR = 0.6  # overlap of two word sets (Jaccard) from which on they are near-duplicates
 
 
-def read(name: str) -> list[dict[str, str]]:
-    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, str]]:
-    return read("more_reviews.csv")
+def rows(data_rows) -> list[dict[str, str]]:
+    return data_rows("more_reviews.csv")
 
 
 @pytest.fixture(scope="module")
 def texts(rows) -> list[str]:
     return [row["text"] for row in rows]
-
-
-@pytest.fixture(scope="module")
-def measured_on() -> list[str]:
-    """Every text that a model is measured on or shown with."""
-    held_out = [row["text"] for row in read("reviews.csv") if row["split"] != "train"]
-    cases = [case for capability in CAPABILITIES.values() for case in capability.cases()]
-    shown = [row["text"] for row in read("examples.csv")]
-    return list(dict.fromkeys([*held_out, *shown, *(t for case in cases for t in case.texts)]))
 
 
 def near_pairs(texts: list[str], others: list[str]) -> list[tuple[str, str]]:
@@ -78,8 +63,8 @@ def test_columns_and_values(rows):
         assert row["text"] == " ".join(row["text"].split()), row
 
 
-@pytest.mark.parametrize("name", ["reviews.csv", "more_reviews.csv"])
-def test_both_files_are_written_alike(name):
+@pytest.mark.parametrize("name", ["reviews.csv", "more_reviews.csv", "drills.csv"])
+def test_the_files_are_written_alike(name):
     """Quotes where they are needed alone, lines that end in a line feed."""
     with (FOLDER / name).open(encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
@@ -117,9 +102,9 @@ def test_nothing_is_measured_on_these_texts(texts, measured_on):
     assert [(texts[leak.position], measured_on[leak.test_position]) for leak in leaks] == []
 
 
-def test_no_near_duplicates(texts, measured_on):
+def test_no_near_duplicates(texts, measured_on, data_rows):
     """Neither of each other nor of anything in the other files and the behaviour tests."""
-    train = [row["text"] for row in read("reviews.csv") if row["split"] == "train"]
+    train = [row["text"] for row in data_rows("reviews.csv") if row["split"] == "train"]
     assert near_pairs(texts, [*measured_on, *train]) == []
 
 
@@ -140,20 +125,6 @@ def test_no_sequence_of_five_words_is_frequent(texts):
     assert count <= 0.001 * len(texts), sequence
 
 
-def test_readme_states_the_counts(rows):
-    text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    section = text.partition("# More reviews to train on\n")[2].partition("\n# ")[0]
+def test_readme_states_the_counts(rows, checked_section):
+    section = checked_section("More reviews to train on", rows, *COLUMNS)
     assert f"holds {len(rows):,} further reviews" in section
-    counted = Counter((row[column], row["label"]) for row in rows for column in COLUMNS)
-    counted.update(("all", row["label"]) for row in rows)
-    for name in (*PHENOMENA, *DOMAINS, "all"):
-        counts = [counted[name, label] for label in LABELS]
-        line = f"| {name} | {' | '.join(map(str, (*counts, sum(counts))))} |"
-        assert f"\n{line}\n" in section, line
-    shares = [f"{100 * sum(r['label'] == name for r in rows) / len(rows):.1f} %" for name in LABELS]
-    stated = "{} negative, {} neutral and {} positive".format(*shares)
-    joined = " ".join(section.split())
-    assert stated in joined
-    lengths = sorted(len(row["text"].split()) for row in rows)
-    median = lengths[len(lengths) // 2]
-    assert f"{lengths[0]} to {lengths[-1]} words (median {median})" in joined
