@@ -1,17 +1,23 @@
 """Sentiment classification with recurrent networks.
 
     data.py            reviews from files, folders and archives
+    treebank.py        phrases and sentences of the Stanford Sentiment Treebank
+    leaks.py           training texts that are test texts
     preprocessing.py   texts → ids: Tokenizer, pad_sequences, TextEncoder
     cells.py           recurrent cells that Keras lacks
     models.py          build_lstm, build_bilstm, …: ids → probabilities, in Keras
-    pretraining.py     where a network starts from: a saved model
+    pretraining.py     where a network starts from: unlabelled texts, or a saved model
     fitting.py         a built network and encoded texts → a fitted, calibrated network
+    stepwise.py        fitting by updates, not epochs
+    windows.py         batches of windows from several sources, learned side by side
+    checkpoints.py     a run's whole state in a file
     onnx_export.py     a fitted network → an ONNX graph
     artifact.py        the folder that is a saved model
     predictor.py       Predictor: that folder → answers, without TensorFlow
     streaming.py       Stream: a running answer, word by word
     scoring.py         files: every row with its answer
     classifier.py      SentimentClassifier: all of it as a scikit-learn estimator
+    recipe.py          models from a checked-in file: recipes/imdb.toml, recipes/default.toml
     ngrams.py          what one to three words in a row say, beside the network
     equations.py       the recurrent cells in NumPy, gate by gate
     gradients.py       the derivative of those equations

@@ -19,7 +19,7 @@ import shutil
 import sys
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ CARD_FILE = "README.md"
 HASHED_FILES = (KERAS_FILE, ONNX_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 ALL_FILES = (*HASHED_FILES, MANIFEST_FILE, CARD_FILE)
 IN_MEMORY = "texts in memory"  # the source of texts that came from no file
+FREE_SETTINGS = ("word_dropout", "dropout", "recurrent_dropout")  # change no weight's shape
 
 
 class ArtifactError(ValueError):
@@ -202,6 +203,23 @@ def start_folder(name: str | Path) -> Path:
     A folder called default in the current one is `./default`.
     """
     return bundled("saved_models", "default") if name == "default" else Path(name)
+
+
+def misfit(saved: Manifest, wanted: Mapping[str, Any]) -> str | None:
+    """The first wanted setting with which no network can start from a saved model's.
+
+    Args:
+        saved: of the saved model.
+        wanted: settings of the builder, and the builder itself as `model`.
+
+    Returns:
+        The setting's name, `None` where all of them suit.
+    """
+    known = {"model": saved.model, **saved.settings}
+    for name, value in wanted.items():
+        if name not in known or (name not in FREE_SETTINGS and value != known[name]):
+            return name
+    return None
 
 
 def load_artifact(folder: str | Path) -> Artifact:
@@ -430,6 +448,8 @@ def _card_evaluate(manifest: Manifest, folder: Path) -> list[str]:
 def _card_metrics(metrics: dict[str, Any]) -> list[str]:
     if not metrics:
         return ["Not measured: no texts were kept for it."]
+    if "measured" in metrics:
+        return [*_card_measured(metrics["measured"]), "", *_card_behaviour(metrics["behaviour"])]
     low, high = metrics["accuracy_interval"]
     rows = [
         ("texts", f"{metrics['n']:,}"),
@@ -454,6 +474,43 @@ def _card_metrics(metrics: dict[str, Any]) -> list[str]:
         *(
             f"| {name} | {m['precision']:.3f} | {m['recall']:.3f} | {m['f1']:.3f} | {m['n']:,} |"
             for name, m in metrics["per_label"].items()
+        ),
+    ]
+
+
+def _card_measured(measured: list[dict[str, Any]]) -> list[str]:
+    """Table of what a recipe's model was measured on."""
+    rows = []
+    for result in measured:
+        figures = result["evaluation"]
+        low, high = figures["accuracy_interval"]
+        rows.append(
+            f"| {result['source']}, {result['split']} | {', '.join(result['labels'])} "
+            f"| {figures['n']:,} | {figures['accuracy']:.2%} ({low:.2%} to {high:.2%}) "
+            f"| {figures['macro_f1']:.4f} | {figures['ece']:.2%} |"
+        )
+    return [
+        "Among the labels that each source has. Validation texts decided on calibration and on the "
+        "weight of the n-grams; the others were used for nothing but this.",
+        "",
+        "| source, split | labels | texts | accuracy (95 % interval) | macro-F1 "
+        "| calibration error, 15 bins |",
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _card_behaviour(behaviour: dict[str, Any]) -> list[str]:
+    """Table of the behaviour tests."""
+    return [
+        "Behaviour tests (`python -m sentiment.evaluate --behaviour`): mean failure rate "
+        f"{behaviour['mean_failure_rate']:.1%}.",
+        "",
+        "| capability | cases | failures |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {result['cases']} | {result['failures'] / result['cases']:.1%} |"
+            for name, result in behaviour["capabilities"].items()
         ),
     ]
 

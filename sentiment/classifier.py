@@ -22,6 +22,7 @@ from sentiment.artifact import (
     Manifest,
     installed_versions,
     load_artifact,
+    misfit,
     pack_network,
     save_artifact,
     start_folder,
@@ -41,7 +42,9 @@ from sentiment.ngrams import fit_table
 from sentiment.onnx_export import export_onnx
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import TextEncoder, checked_texts
-from sentiment.pretraining import start_from
+from sentiment.pretraining import pretrained_path, start_from, start_from_texts
+from sentiment.stepwise import StepReport
+from sentiment.windows import LONGEST, Corpus
 
 VALIDATION_SHARE = 0.1
 
@@ -56,11 +59,14 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             settings of the builder; `None` takes the builder's default.
         start_from: folder of a saved model to go on from, or `"default"` for the one that ships
             with the package; `model` and the settings of its network must then be the saved ones,
-            and are if left out.  `None` starts from nothing.
+            and are if left out.  Its table of n-grams is kept as it is.  `None` starts from
+            nothing, where `python -m sentiment.train` starts from the one that ships.
         num_words: size of the vocabulary, padding and out-of-vocabulary ids included; of a saved
             model, the most words that are added to its vocabulary.
         max_length: the most words read of a text; longer ones keep head and tail.
         head_share: share of `max_length` that the head gets.
+        correct_spelling: whether unknown words are read as known ones that differ in a letter, see
+            `preprocessing.Tokenizer`; a saved model that does so goes on doing so.
         epochs: the most passes over the training texts; `None` for about 1,000 updates.
         batch_size: texts per update.
         learning_rate: Adam's peak learning rate.
@@ -100,6 +106,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         num_words: int = 20_000,
         max_length: int = 400,
         head_share: float = 0.25,
+        correct_spelling: bool = False,
         epochs: int | None = None,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
@@ -126,6 +133,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         self.num_words = num_words
         self.max_length = max_length
         self.head_share = head_share
+        self.correct_spelling = correct_spelling
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -145,25 +153,21 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         return self._builder_settings(self._start())
 
     def _builder_settings(self, start: Artifact | None) -> dict[str, Any]:
-        settings = model_settings(self.model) if start is None else dict(start.manifest.settings)
-        for name in _BUILDER_SETTINGS:
-            value = getattr(self, name)
-            if value is not None and name not in settings:
+        settings = model_settings(self.model) if start is None else start.manifest.settings
+        given = {name: getattr(self, name) for name in _BUILDER_SETTINGS}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in given:
+            if name not in settings:
                 raise ValueError(
                     f"Model {self.model!r} has no setting {name!r}; it has: {', '.join(settings)}"
                 )
-            if (
-                start is not None
-                and name not in _FREE_SETTINGS
-                and value not in (None, settings.get(name))
-            ):
-                raise ValueError(
-                    f"`{name}` must be {settings[name]!r}, as in {start.folder}, from which the "
-                    f"network starts. Received: {value!r}"
-                )
-            if value is not None:
-                settings[name] = value
-        return settings
+        other = None if start is None else misfit(start.manifest, given)
+        if other is not None:
+            raise ValueError(
+                f"`{other}` must be {settings[other]!r}, as in {start.folder}, from which the "
+                f"network starts. Received: {given[other]!r}"
+            )
+        return settings | given
 
     def _start(self) -> Artifact | None:
         """The saved model to go on from."""
@@ -205,9 +209,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         labels: Sequence[Any],
         *,
         validation: tuple[Sequence[str], Sequence[Any]] | None = None,
+        unlabelled: Sequence[str] = (),
         checkpoint: Path | None = None,
         resume: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        on_step: Callable[[StepReport], None] | None = None,
         on_epoch: Callable[[EpochReport], None] | None = None,
         progress: bool = False,
     ) -> "SentimentClassifier":
@@ -218,7 +224,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             labels: the label of each: strings or numbers.
             validation: texts and labels that decide on the best epoch and on calibration; `None`
                 takes a tenth of the training texts, each label in its share.
-            checkpoint, resume, callbacks, on_epoch, progress: as `fitting.fit_model`.
+            unlabelled: texts of the same kind; they and the training texts give the vocabulary, and
+                word vectors and a language model to start from.
+            on_step: called now and then while the language model is fitted.
+            checkpoint, resume, callbacks, on_epoch, progress: as `fitting.fit_model`; the weights
+                to start from are kept beside the checkpoint.
 
         Returns:
             The classifier itself.
@@ -226,9 +236,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             TypeError: `texts` is a single string or holds something else than strings.
             ValueError: texts and labels differ in number, there are fewer than two labels, a label
-                of validation does not occur in training, or a setting is out of range.
+                of validation does not occur in training, a setting is out of range, or there are
+                both a saved model and unlabelled texts to start from.
         """
         self.check_settings()
+        if unlabelled and self.start_from is not None:
+            raise ValueError(
+                "Expected either a saved model to start from or unlabelled texts. "
+                f"Received both: {self.start_from} and {len(unlabelled):,} texts"
+            )
         texts, labels = _checked_texts(texts, labels)
         if validation is None:
             train, held_out = self._hold_out(labels)
@@ -251,7 +267,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         started = time.perf_counter()
         index = {name: i for i, name in enumerate(names)}
         start = self._start()
-        encoder = self._encoder(texts, start)
+        encoder = self.encoder([*texts, *checked_texts(unlabelled)], start)
         settings = self._builder_settings(start)
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
         if start is not None:
@@ -262,11 +278,20 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
                 saved_values=start.manifest.label_values,
                 same_labels=start.manifest.labels == names,
             )
+        if unlabelled:
+            whole = TextEncoder(encoder.tokenizer, max_length=LONGEST)
+            start_from_texts(
+                model,
+                Corpus.of(whole.encode([*texts, *unlabelled]).token_ids),
+                seed=self.seed,
+                kept=checkpoint and pretrained_path(checkpoint),
+                on_report=on_step,
+            )
         epochs = self.epochs or default_epochs(len(texts), self.batch_size)
         train_ids = encoder.encode(texts).token_ids
         train_labels = np.array([index[str(label)] for label in labels])
         table = None
-        if settings.get("ngrams"):
+        if settings.get("ngrams") and start is None:
             values = label_values(names)
             if values is None:
                 raise ValueError(
@@ -289,10 +314,49 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             on_epoch=on_epoch,
             progress=progress,
         )
-        parts = {
-            "train": Reviews(texts, [str(label) for label in labels]),
-            "validation": Reviews(validation_texts, [str(label) for label in validation_labels]),
-        }
+        self.keep(
+            model,
+            encoder,
+            result,
+            labels=np.array([by_name[name] for name in names]),
+            splits={
+                "train": Reviews(texts, [str(label) for label in labels]),
+                "validation": Reviews(
+                    validation_texts, [str(label) for label in validation_labels]
+                ),
+            },
+            fitting={
+                "start": None if start is None else start.folder.name,
+                "epochs": epochs,
+                "seconds": round(time.perf_counter() - started, 1),
+            },
+            settings=settings,
+        )
+        return self
+
+    def keep(
+        self,
+        model: keras.Model,
+        encoder: TextEncoder,
+        result: FitResult,
+        *,
+        labels: np.ndarray,
+        splits: dict[str, Reviews],
+        fitting: dict[str, Any],
+        settings: dict[str, Any],
+    ) -> None:
+        """Take a fitted network as this classifier's own.
+
+        Args:
+            model: the network, calibrated.
+            encoder: what its ids come from.
+            result: of fitting it.
+            labels: in the order of its outputs; strings or numbers.
+            splits: what it was fitted on, by name.
+            fitting: what the manifest says of fitting, beside this classifier's settings.
+            settings: the builder's.
+        """
+        names = tuple(str(label) for label in labels)
         manifest = Manifest(
             model=self.model,
             settings=settings,
@@ -301,18 +365,16 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             fitting={
                 **{name: getattr(self, name) for name in _TEXT_SETTINGS},
                 **self._fit_settings(),
-                "start": None if start is None else start.folder.name,
-                "epochs": epochs,
+                **fitting,
                 "best_epoch": result.best_epoch,
                 "temperature": result.temperature,
-                "seconds": round(time.perf_counter() - started, 1),
                 "parameters": model.count_params(),
                 "history": [dataclasses.asdict(report) for report in result.history],
             },
             data={
                 "source": IN_MEMORY,
                 "own_test_split": False,
-                "splits": {name: _described(part) for name, part in parts.items()},
+                "splits": {name: _described(part) for name, part in splits.items()},
                 "notes": [],
             },
             metrics={},
@@ -321,14 +383,18 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         onnx = export_onnx(model)
         weights = pack_network(network_of(model), onnx)
         artifact = Artifact(Path("in memory"), manifest, encoder, onnx, weights)
-        self._set_fitted(artifact, model, result, np.array([by_name[name] for name in names]))
-        return self
+        self._set_fitted(artifact, model, result, labels)
 
-    def _encoder(self, texts: list[str], start: Artifact | None) -> TextEncoder:
-        cut = {"max_length": int(self.max_length), "head_share": float(self.head_share)}
+    def encoder(self, texts: list[str], start: Artifact | None) -> TextEncoder:
+        """The encoder of these texts, or a saved model's with their words added."""
+        options = {
+            "max_length": int(self.max_length),
+            "head_share": float(self.head_share),
+            "correct_spelling": bool(self.correct_spelling),
+        }
         if start is not None:
-            return start.encoder.extended(texts, most=int(self.num_words), **cut)
-        return TextEncoder.fit(texts, num_words=int(self.num_words), **cut)
+            return start.encoder.extended(texts, most=int(self.num_words), **options)
+        return TextEncoder.fit(texts, num_words=int(self.num_words), **options)
 
     def _set_fitted(
         self, artifact: Artifact, model: keras.Model, result: FitResult, classes: np.ndarray
@@ -385,6 +451,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         test: Reviews | None = None,
         evaluation: Evaluation | None = None,
         evaluated_split: str = "test",
+        metrics: dict[str, Any] | None = None,
     ) -> None:
         """Write the model folder, for `sentiment.load` and `python -m sentiment.predict`.
 
@@ -397,6 +464,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             notes: remarks on the data, for the model card.
             test: the reviews kept for the test, for the model card.
             evaluation: how good the model is on them, for the model card.
+            metrics: more figures for the card, as the manifest holds them.
             evaluated_split: `"test"`, or `"validation"` where there was no test split.
 
         Raises:
@@ -408,9 +476,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         splits = manifest.data["splits"]
         if test is not None and len(test):
             splits = splits | {"test": _described(test)}
-        metrics = {}
+        metrics = dict(metrics or {})
         if evaluation is not None:
-            metrics = {"split": evaluated_split, **dataclasses.asdict(evaluation)}
+            metrics |= {"split": evaluated_split, **dataclasses.asdict(evaluation)}
         manifest = dataclasses.replace(
             manifest,
             data={
@@ -444,20 +512,19 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         artifact = load_artifact(folder)
         manifest = artifact.manifest
         fitting = manifest.fitting
-        own = {name: fitting[name] for name in (*_TEXT_SETTINGS, *_FIT_SETTINGS)}
+        names = (*_TEXT_SETTINGS, *_FIT_SETTINGS)
+        own = {name: fitting[name] for name in names if name in fitting}  # older ones have fewer
         classifier = cls(manifest.model, **manifest.settings, **own)
         model = keras.saving.load_model(artifact.folder / KERAS_FILE, compile=False)
         history = tuple(EpochReport(**report) for report in fitting["history"])
-        result = FitResult(
-            history, fitting["best_epoch"], fitting["temperature"], len(history) < own["epochs"]
-        )
+        stopped_early = len(history) < (own["epochs"] or 0)  # a recipe counts no epochs
+        result = FitResult(history, fitting["best_epoch"], fitting["temperature"], stopped_early)
         classifier._set_fitted(artifact, model, result, np.array(manifest.labels))
         return classifier
 
 
-_TEXT_SETTINGS = ("num_words", "max_length", "head_share")
+_TEXT_SETTINGS = ("num_words", "max_length", "head_share", "correct_spelling")
 _FIT_SETTINGS = tuple(inspect.signature(check_fit_settings).parameters)
-_FREE_SETTINGS = ("word_dropout", "dropout", "recurrent_dropout")  # change no weight's shape
 _BUILDER_SETTINGS = tuple(
     name
     for name in inspect.signature(SentimentClassifier).parameters

@@ -83,6 +83,14 @@ def _parser() -> argparse.ArgumentParser:
         help="rather than on reviews, measure on the package's own tests of negation, contrast, …",
     )
     command_line.add_split_option(parser)
+    parser.add_argument(
+        "--ignore",
+        metavar="LABEL",
+        action="append",
+        default=[],
+        help="a label of the model that the reviews cannot have, such as neutral: its answers are "
+        "then among the others",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--plots",
@@ -121,7 +129,7 @@ def _main(options: argparse.Namespace) -> None:
             reviews = Reviews([reviews.texts[i] for i in known], [reviews.labels[i] for i in known])
     if not len(reviews):
         raise DataError(f"{options.data} has no review whose label the model knows.")
-    evaluation, answers = predictor.evaluate(reviews.texts, reviews.labels)
+    evaluation, answers = predictor.evaluate(reviews.texts, reviews.labels, ignore=options.ignore)
     for note in notes:
         print(note, file=sys.stderr)
     if options.json:
@@ -143,7 +151,7 @@ def _behaviour(options: argparse.Namespace) -> None:
     from sentiment.behaviour import measure_behaviour
     from sentiment.predictor import Predictor
 
-    given = [name for name, value in vars(options).items() if value not in (None, False)]
+    given = [name for name, value in vars(options).items() if value]
     others = [name for name in given if name not in ("behaviour", "model_dir", "json")]
     if others:
         raise DataError(

@@ -7,12 +7,9 @@ checkpoint after every epoch holds all state, so a run that was killed ends as i
 
 import contextlib
 import hashlib
-import json
 import math
 import numbers
-import os
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from sentiment.checkpoints import (
+    identity_of,
+    read_checkpoint,
+    training_state,
+    write_checkpoint,
+)
 from sentiment.metrics import negative_log_likelihood
 from sentiment.models import check_at_least_one, is_whole
 from sentiment.ngrams import NgramTable, ngram_scores
@@ -30,7 +33,6 @@ EVALUATION_BATCH = 256
 # Texts are sorted by length within groups of this many batches: wide enough for good shuffling,
 # and almost nothing is padding.
 BUCKET_BATCHES = 50
-CHECKPOINT_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -193,24 +195,14 @@ def fit_model(
     check_fit_settings(**settings)
     train_labels = np.asarray(train_labels, "int32")
     steps = math.ceil(len(train_ids) / batch_size)
-    warmup_steps = int(steps * epochs * warmup)
-    optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup_steps else learning_rate,
-            max(1, steps * epochs - warmup_steps),
-            warmup_target=learning_rate if warmup_steps else None,
-            warmup_steps=warmup_steps,
-        ),
-        global_clipnorm=clip_norm,
-        use_ema=ema is not None,
-        ema_momentum=ema if ema is not None else 0.99,
-    )
+    optimizer = adam(steps * epochs, learning_rate, warmup=warmup, clip_norm=clip_norm, ema=ema)
     model.compile(optimizer, "sparse_categorical_crossentropy")
     optimizer.build(model.trainable_variables)
     weights = _class_weights(train_labels, class_weight)
 
-    identity = _identity(
-        model, train_ids, train_labels, validation_ids, validation_labels, settings
+    start = [hashlib.sha256(weight.tobytes()).hexdigest() for weight in model.get_weights()]
+    identity = identity_of(
+        model, start, train_ids, train_labels, validation_ids, validation_labels, settings
     )
     state = _State(model, optimizer, identity, checkpoint)
     state.compile_for_any_shape()
@@ -230,7 +222,7 @@ def fit_model(
                     token_ids = pad_batch(train_ids, positions)
                     batch_loss = float(model.train_on_batch(token_ids, labels, weights[labels]))
                     model.reset_metrics()  # else the next value is a running mean
-                    _check_value("training loss", batch_loss, epoch)
+                    check_value("training loss", batch_loss, f"epoch {epoch}")
                     loss += batch_loss * len(positions)
                     seen += len(positions)
                     bar.set_postfix(loss=f"{loss / seen:.4f}", refresh=False)
@@ -246,8 +238,8 @@ def fit_model(
                 )
                 averaged = model.get_weights()
                 largest = max(float(np.abs(weight).max()) for weight in averaged)
-                _check_value("validation loss", report.validation_loss, epoch)
-                _check_value("largest weight", largest, epoch)  # the loss may stay finite
+                check_value("validation loss", report.validation_loss, f"epoch {epoch}")
+                check_value("largest weight", largest, f"epoch {epoch}")  # the loss may stay finite
                 state.add(report, averaged)
             state.write()
             logs = asdict(report)
@@ -257,14 +249,53 @@ def fit_model(
                 on_epoch(report)
 
     model.set_weights(state.best_weights)
+    temperature = finish(model, ngrams, validation_ids, validation_labels)
+    return FitResult(
+        tuple(state.history), state.best_epoch, temperature, len(state.history) < epochs
+    )
+
+
+def finish(
+    model: keras.Model,
+    ngrams: NgramTable | None,
+    validation_ids: Sequence[Sequence[int]],
+    validation_labels: np.ndarray,
+) -> float:
+    """Make a fitted network what is saved: embeddings rounded, n-grams joined, calibrated.
+
+    Args:
+        model: the network, changed in place.
+        ngrams: the table of a network that has one.
+        validation_ids: ids of texts that neither was fitted on.
+        validation_labels: int (texts,).
+
+    Returns:
+        The temperature.
+    """
     _round_embeddings(model)
     if ngrams is not None:
         join_ngrams(model, ngrams, validation_ids, validation_labels)
     probabilities = predict_token_ids(model, validation_ids)
     temperature, _ = fit_temperature(probabilities, validation_labels)
     calibrate(model, temperature)
-    return FitResult(
-        tuple(state.history), state.best_epoch, temperature, len(state.history) < epochs
+    return temperature
+
+
+def adam(
+    steps: int, learning_rate: float, *, warmup: float, clip_norm: float, ema: float | None
+) -> keras.optimizers.Adam:
+    """Adam for a run of `steps` updates, with settings as `fit_model` has them."""
+    warmup_steps = int(steps * warmup)
+    return keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup_steps else learning_rate,
+            max(1, steps - warmup_steps),
+            warmup_target=learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        ),
+        global_clipnorm=clip_norm,
+        use_ema=ema is not None,
+        ema_momentum=ema if ema is not None else 0.99,
     )
 
 
@@ -405,22 +436,11 @@ def _class_weights(labels: np.ndarray, class_weight: str | None) -> np.ndarray:
     return (len(labels) / (len(counts) * np.maximum(counts, 1))).astype("float32")
 
 
-def _identity(model: keras.Model, *parts: Any) -> str:
-    """Hash of network, data and settings: a checkpoint is only good for the same ones.
-
-    Not of `model.to_json()`, which names the optimizer by how many the process has made.
-    """
-    digest = hashlib.sha256()
-    for part in (model.get_config(), *parts):
-        digest.update(json.dumps(part, default=lambda array: array.tolist()).encode())
-    return digest.hexdigest()
-
-
-def _check_value(name: str, value: float, epoch: int) -> None:
+def check_value(name: str, value: float, when: str) -> None:
     """Refuse what has diverged: numbers that are infinite, or that no float16 holds."""
     if not value <= float(np.finfo("float16").max):  # as a float16, `value` itself would overflow
         raise FloatingPointError(
-            f"The {name} became {value:.3g} in epoch {epoch}; try a lower learning rate."
+            f"The {name} became {value:.3g} in {when}; try a lower learning rate."
         )
 
 
@@ -478,13 +498,7 @@ class _State:
         return len(self.history) - self.best_epoch >= patience
 
     def _variables(self) -> list[Any]:
-        seeds = [  # dropout's random state, which get_weights leaves out
-            variable
-            for layer in self._model._flatten_layers(include_self=False)
-            for generator in getattr(layer, "_seed_generators", [])
-            for variable in [generator.state]
-        ]
-        return [*self._model.weights, *self._optimizer.variables, *seeds]
+        return training_state(self._model, self._optimizer)
 
     def compile_for_any_shape(self) -> None:
         """Let TensorFlow compile update and prediction before the first batch, changing nothing.
@@ -503,40 +517,20 @@ class _State:
             variable.assign(value)
 
     def write(self) -> None:
-        """Write the checkpoint beside its place, then move it there."""
+        """Write the checkpoint, if there is a place for it."""
         if self._path is None:
             return
         header = {
-            "format": CHECKPOINT_FORMAT,
-            "identity": self._identity,
             "best_epoch": self.best_epoch,
             "history": [asdict(report) for report in self.history],
         }
         arrays = {f"state_{i}": np.asarray(v) for i, v in enumerate(self._variables())}
         arrays |= {f"best_{i}": w for i, w in enumerate(self.best_weights)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(self._path.name + ".part")
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, header=np.array(json.dumps(header)), **arrays)
-            os.replace(partial, self._path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_checkpoint(self._path, self._identity, header, arrays)
 
     def read(self) -> None:
         """Take everything from the checkpoint."""
-        try:
-            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            header = json.loads(str(arrays["header"]))
-            found = header["format"], header["identity"]
-        except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"The checkpoint {self._path} cannot be read: {error}") from error
-        if found != (CHECKPOINT_FORMAT, self._identity):
-            raise ValueError(
-                f"The checkpoint {self._path} belongs to other data or settings. Repeat "
-                "the command that made it, or leave --resume out to start again."
-            )
+        header, arrays = read_checkpoint(self._path, self._identity)
         for i, variable in enumerate(self._variables()):
             variable.assign(arrays[f"state_{i}"])
         self.best_weights = [arrays[f"best_{i}"] for i in range(len(self._model.get_weights()))]

@@ -214,26 +214,43 @@ class Predictor:
             for i, text in enumerate(texts)
         ]
 
-    def evaluate(self, texts: Sequence[str], labels: Sequence[str]) -> "tuple[Evaluation, Answers]":
+    def evaluate(
+        self, texts: Sequence[str], labels: Sequence[str], *, ignore: Sequence[str] = ()
+    ) -> "tuple[Evaluation, Answers]":
         """Measure the model on labelled texts.  Needs scikit-learn.
 
         Args:
             texts: the texts.
             labels: the true label of each.
+            ignore: labels of the model that the texts cannot have; its answers are then by the
+                probabilities of the others, which sum to one.
 
         Returns:
             How good the answers are, and the answers.
 
         Raises:
             TypeError: as `predict`.
-            ValueError: there are no texts, or a label was never seen in training.
+            ValueError: there are no texts, a label was never seen in training, or `ignore` names a
+                label that the model has not, or leaves fewer than two.
         """
         from sentiment.metrics import evaluate_answers
 
+        unknown = sorted(set(ignore) - set(self.labels))
+        kept = [i for i, name in enumerate(self.labels) if name not in ignore]
+        if unknown or len(kept) < 2:
+            raise ValueError(
+                f"`ignore` must leave two of the labels {', '.join(self.labels)}. "
+                f"Received: {', '.join(ignore)}"
+            )
         answers = self.answers(texts)
+        if ignore:
+            probabilities = np.zeros_like(answers.probabilities)
+            probabilities[:, kept] = answers.probabilities[:, kept]
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+            answers = self._named(answers, probabilities)
         evaluation = evaluate_answers(
-            self.labels,
-            answers.probabilities,
+            [self.labels[i] for i in kept],
+            answers.probabilities[:, kept],
             labels,
             oov_share=answers.oov_share,
             truncated_share=answers.truncated_share,
@@ -362,7 +379,15 @@ class Predictor:
         batches: list[Batch],
         neutral_band: tuple[float, float] | None,
     ) -> Answers:
-        probabilities = self._gathered(len(encoded.token_ids), batches)
+        return self._named(encoded, self._gathered(len(encoded.token_ids), batches), neutral_band)
+
+    def _named(
+        self,
+        counted: "Encoded | Answers",
+        probabilities: np.ndarray,
+        neutral_band: tuple[float, float] | None = None,
+    ) -> Answers:
+        """The answers that these probabilities come to."""
         names: list[Any] = [self.labels[i] for i in probabilities.argmax(axis=1)]
         values = self.manifest.label_values
         if neutral_band is not None:
@@ -374,9 +399,9 @@ class Predictor:
             names,
             None if values is None else probabilities.astype("float64") @ np.array(values),
             probabilities,
-            encoded.truncated,
-            encoded.words,
-            encoded.oov,
+            counted.truncated,
+            counted.words,
+            counted.oov,
         )
 
     def _check_band(self, band: tuple[float, float]) -> None:

@@ -2,30 +2,35 @@
 
 import argparse
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment import command_line
-from sentiment.data import DataError, Splits, load_splits
+from sentiment.data import DataError, Splits, load_splits, load_unlabelled
 
 if TYPE_CHECKING:
+    from sentiment.artifact import Artifact
     from sentiment.classifier import SentimentClassifier
     from sentiment.fitting import EpochReport
     from sentiment.metrics import Evaluation
+    from sentiment.stepwise import StepReport
 
 EXAMPLES = """examples:
   python -m sentiment.train
   python -m sentiment.train --data reviews.csv --model lstm --out my_model
   python -m sentiment.train --data path/to/aclImdb_v1.tar.gz --out saved_models/my_imdb
+  python -m sentiment.train --data reviews.csv --pretrain many_unlabelled_reviews.csv
+  python -m sentiment.train --recipe imdb --source imdb=path/to/aclImdb_v1.tar.gz
   python -m sentiment.train --train a.csv --validation b.csv --test c.csv --epochs 10
 """
 
 # Options that are settings of SentimentClassifier: name, type, help.  Not given, they are left to
 # its signature, where the defaults live; a test compares the defaults named here with it.
-SETTINGS: tuple[tuple[str, type, str], ...] = (
+NETWORK_SETTINGS: tuple[tuple[str, type, str], ...] = (
     ("units", int, "width of the recurrent state, of each direction (default: 64)"),
     ("layers", int, "recurrent layers, 1 to 4 (default: the builder's)"),
     ("groups", int, "groups of units with a clock of their own (default: 5)"),
@@ -44,6 +49,9 @@ SETTINGS: tuple[tuple[str, type, str], ...] = (
         int,
         "n-grams of one to three words that get weights beside the network (default: 0)",
     ),
+)
+SETTINGS = (
+    *NETWORK_SETTINGS,
     ("num-words", int, "size of the vocabulary (default: 20000)"),
     ("max-length", int, "most words read of a text; longer ones keep head and tail (default: 400)"),
     ("epochs", int, "most passes over the training texts (default: about 1,000 updates)"),
@@ -75,8 +83,10 @@ def train(
     folder: Path,
     *,
     overwrite: bool = False,
+    unlabelled: Sequence[str] = (),
     resume: bool = False,
     callbacks: Sequence[Any] = (),
+    on_step: "Callable[[StepReport], None] | None" = None,
     on_epoch: "Callable[[EpochReport], None] | None" = None,
     progress: bool = False,
 ) -> Training:
@@ -88,22 +98,28 @@ def train(
         folder: where the model is written.  A checkpoint lies beside it until it is.
         overwrite: whether a model folder, or an unfinished run's checkpoint, may be replaced.
         resume: go on from the checkpoint of a run that did not end.
-        callbacks, on_epoch, progress: as `fitting.fit_model`.
+        unlabelled, callbacks, on_step, on_epoch, progress: as `SentimentClassifier.fit`.
 
     Raises:
         ValueError: a setting is out of range, or the folder or checkpoint stands in the way.
     """
+    from sentiment.pretraining import pretrained_path
+
     checkpoint = check_out(folder, overwrite=overwrite, resume=resume)
+    kept = (checkpoint, pretrained_path(checkpoint))
     if not resume:
-        checkpoint.unlink(missing_ok=True)
+        for path in kept:
+            path.unlink(missing_ok=True)
     try:
         classifier.fit(
             splits.train.texts,
             splits.train.labels,
             validation=(splits.validation.texts, splits.validation.labels),
+            unlabelled=unlabelled,
             checkpoint=checkpoint,
             resume=resume,
             callbacks=callbacks,
+            on_step=on_step,
             on_epoch=on_epoch,
             progress=progress,
         )
@@ -123,7 +139,8 @@ def train(
         evaluation=evaluation,
         evaluated_split=split,
     )
-    checkpoint.unlink(missing_ok=True)
+    for path in kept:
+        path.unlink(missing_ok=True)
     return Training(folder, evaluation, split)
 
 
@@ -146,6 +163,45 @@ def check_out(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     return checkpoint
 
 
+def choose_start(
+    start_from: str | None, wanted: Mapping[str, Any]
+) -> "tuple[Artifact | None, str]":
+    """What a network starts from, and a line that says so.
+
+    Args:
+        start_from: folder of a saved model, `"default"` for the one that ships with the package,
+            `"scratch"` for none, or `None` for the one that ships where it suits.
+        wanted: settings of the builder that were asked for, and the builder itself as `model`.
+
+    Returns:
+        The saved model, `None` for a start from scratch; and the line.
+
+    Raises:
+        ArtifactError: the model is missing, not whole or changed.
+    """
+    from sentiment.artifact import load_artifact, misfit, start_folder
+
+    if start_from == "scratch":
+        return None, "starting from scratch"
+    shipped = "the model that ships with the package"
+    folder = start_folder("default" if start_from is None else start_from)
+    if start_from is None and not folder.exists():
+        return None, f"starting from scratch: {shipped} is not installed"
+    start = load_artifact(folder)
+    if start_from is not None:
+        return start, f"starting from {shipped if start_from == 'default' else folder}"
+    other = misfit(start.manifest, wanted)
+    if other is None:
+        return start, f"starting from {shipped}"
+    if other == "model":
+        found = f"the builder {start.manifest.model}, not {wanted[other]}"
+    elif other in start.manifest.settings:
+        found = f"{other} {start.manifest.settings[other]}, not {wanted[other]}"
+    else:
+        found = f"no {other}"
+    return None, f"starting from scratch: {shipped} has {found}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "train", "Train a recurrent network on labelled reviews.", EXAMPLES
@@ -157,8 +213,28 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="start_from",
         metavar="FOLDER",
-        help="go on from a saved model, with its builder, settings and words: a folder, or default "
-        "for the one that ships with the package",
+        help="saved model to go on from, with its builder, settings and words: a folder, default "
+        "for the one that ships with the package, or scratch for none, with the defaults below "
+        "(default: default where it has the builder and settings asked for, else scratch)",
+    )
+    parser.add_argument(
+        "--pretrain",
+        metavar="SOURCE",
+        help="start from word vectors and a language model of these unlabelled texts",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="make one of the package's own models, imdb or default, or that of a recipe file",
+    )
+    parser.add_argument(
+        "--source",
+        dest="sources",
+        action="append",
+        default=[],
+        type=_named_path,
+        metavar="NAME=PATH",
+        help="where a source of the recipe is; for each that does not come with the package",
     )
     parser.add_argument(
         "--model",
@@ -189,6 +265,12 @@ def _parser() -> argparse.ArgumentParser:
         help="read in both directions, where the builder leaves the choice",
     )
     parser.add_argument(
+        "--correct-spelling",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="read an unknown word as a known one that differs in a letter",
+    )
+    parser.add_argument(
         "--ema",
         type=_number_or_none,
         default=argparse.SUPPRESS,
@@ -217,6 +299,13 @@ def _number_or_none(text: str) -> float | None:
         raise argparse.ArgumentTypeError(f"expected a number or none. Received: {text!r}") from None
 
 
+def _named_path(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"expected NAME=PATH. Received: {text!r}")
+    return name, path
+
+
 def default_out(model: str, source: str) -> Path:
     """`saved_models/MODEL-SOURCE` in the current folder."""
     name = Path(source).name.split(".")[0] or "reviews"
@@ -224,9 +313,17 @@ def default_out(model: str, source: str) -> Path:
 
 
 def _main(options: argparse.Namespace) -> None:
-    from sentiment.artifact import load_artifact, start_folder
-
     given = vars(options)
+    if options.recipe is not None:
+        _make(options)
+        return
+    if options.sources:
+        raise DataError("--source goes with --recipe. For other training there is --data.")
+    if options.pretrain is not None and options.start_from not in (None, "scratch"):
+        raise DataError(
+            "Expected either --from, a saved model, or --pretrain, texts to start from. "
+            "Received both."
+        )
     if options.data is not None and options.train is not None:
         raise DataError(f"Expected either --data or --train. Received both: {options.data}")
     if options.train is None and (options.validation or options.test):
@@ -235,17 +332,19 @@ def _main(options: argparse.Namespace) -> None:
             "Received no --train."
         )
     source = "sample" if options.data is None else options.data
-    settings = {
-        name: given[name]
-        for name in (*(name.replace("-", "_") for name, _, _ in SETTINGS), "bidirectional", "ema")
-        if name in given
-    }
+    names = [name.replace("-", "_") for name, _, _ in SETTINGS]
+    names += ["bidirectional", "correct_spelling", "ema"]
+    settings = {name: given[name] for name in names if name in given}
     settings["class_weight"] = None if options.class_weight == "none" else options.class_weight
+    network = [name.replace("-", "_") for name, _, _ in NETWORK_SETTINGS]
+    names = ("model", *network, "bidirectional")
+    wanted = {name: given[name] for name in names if given.get(name) is not None}
+    from_what = "scratch" if options.pretrain is not None else options.start_from
+    start, start_line = choose_start(from_what, wanted)
     model = options.model or "bilstm"
-    if options.start_from is not None:
-        start = load_artifact(start_folder(options.start_from))
+    if start is not None:
         model = options.model or start.manifest.model
-        settings["start_from"] = options.start_from
+        settings["start_from"] = start.folder
     out = options.out or default_out(model, str(options.train or source))
     checkpoint = check_out(out, overwrite=options.overwrite, resume=options.resume)
     if options.log_csv is not None:
@@ -274,7 +373,11 @@ def _main(options: argparse.Namespace) -> None:
     for note in splits.notes:
         print(note)
     sizes = [f"{name} {len(getattr(splits, name)):,}" for name in ("train", "validation", "test")]
-    print(f"{splits.source}: {', '.join(sizes)} reviews", flush=True)
+    print(f"{splits.source}: {', '.join(sizes)} reviews")
+    print(start_line, flush=True)
+    unlabelled = []
+    if options.pretrain is not None:
+        unlabelled = _unlabelled(options.pretrain, splits, watched)
     callbacks: list[Any] = []
     if options.log_csv is not None:
         callbacks.append(keras.callbacks.CSVLogger(options.log_csv, append=options.resume))
@@ -286,6 +389,13 @@ def _main(options: argparse.Namespace) -> None:
             f"going on from {checkpoint}"
             if found
             else "no checkpoint; starting from the first epoch"
+        )
+
+    def report_steps(done: "StepReport") -> None:
+        print(
+            f"language model: step {done.step:,} of {done.steps:,}, loss {done.loss:.4f}, "
+            f"{done.seconds:.0f} s",
+            flush=True,
         )
 
     def report(epoch: "EpochReport") -> None:
@@ -302,8 +412,10 @@ def _main(options: argparse.Namespace) -> None:
             classifier,
             out,
             overwrite=options.overwrite,
+            unlabelled=unlabelled,
             resume=options.resume,
             callbacks=callbacks,
+            on_step=report_steps,
             on_epoch=report,
             progress=watched,
         )
@@ -313,6 +425,66 @@ def _main(options: argparse.Namespace) -> None:
             advice = "The finished epochs are kept; add --resume to the same command to go on."
         raise KeyboardInterrupt(advice) from None
     _print_training(training, classifier)
+
+
+def _unlabelled(source: str, splits: Splits, watched: bool) -> list[str]:
+    """Texts to pre-train on, without those that are like a text to validate or test on."""
+    from sentiment.leaks import find_leaks
+
+    texts, notes = load_unlabelled(source, progress=watched)
+    measured = splits.validation.texts + splits.test.texts
+    leaks = {leak.position for leak in find_leaks(texts, measured)}
+    if leaks:
+        notes.append(f"removed {len(leaks):,} unlabelled texts that are in validation or test")
+    for note in notes:
+        print(note)
+    texts = [text for i, text in enumerate(texts) if i not in leaks]
+    if not texts:
+        raise DataError(f"{source} has no text to pre-train on that is not in validation or test.")
+    print(f"{Path(source).name}: {len(texts):,} unlabelled texts", flush=True)
+    return texts
+
+
+def _make(options: argparse.Namespace) -> None:
+    """Make the model of a recipe."""
+    allowed = {"recipe", "sources", "out", "overwrite", "resume"}
+    unset = _parser().parse_args([])
+    others = [
+        name
+        for name, value in vars(options).items()
+        if name not in allowed and value != getattr(unset, name, None)
+    ]
+    if others:
+        raise DataError(
+            "--recipe brings its own settings and goes with --source, --out, --overwrite and "
+            f"--resume alone. Received also: --{others[0].replace('_', '-')}"
+        )
+    with command_line.quiet_import():
+        from sentiment.recipe import load_recipe, make
+
+    recipe = load_recipe(options.recipe)
+    out = options.out or Path("saved_models") / recipe.name
+    stages = out.absolute().with_name(f"{out.name}.recipe")
+    if stages.exists() and not (options.resume or options.overwrite):
+        raise ValueError(
+            f"{stages} is left from a run that did not end. Add --resume to go on, or --overwrite "
+            "to start again."
+        )
+    if stages.exists() and not options.resume:
+        shutil.rmtree(stages)
+    try:
+        make(
+            recipe,
+            dict(options.sources),
+            out,
+            overwrite=options.overwrite,
+            say=lambda line: print(line, flush=True),
+        )
+    except KeyboardInterrupt:
+        advice = "What was done is kept; add --resume to the same command to go on."
+        raise KeyboardInterrupt(advice) from None
+    shutil.rmtree(stages, ignore_errors=True)
+    _print_saved(out)
 
 
 def _check_log(path: Path, *, append: bool, overwrite: bool) -> None:
@@ -345,10 +517,13 @@ def _print_training(training: Training, classifier: "SentimentClassifier") -> No
         f"{high:.2%}), macro-F1 {evaluation.macro_f1:.3f}, calibration error "
         f"{evaluation.ece:.2%}, {evaluation.n:,} reviews"
     )
-    print(f"saved in {training.folder}; predict with:")
+    _print_saved(training.folder)
+
+
+def _print_saved(folder: Path) -> None:
+    print(f"saved in {folder}; predict with:")
     print(
-        f"  python -m sentiment.predict --model-dir {shlex.quote(str(training.folder))} "
-        '"This film was okay"'
+        f'  python -m sentiment.predict --model-dir {shlex.quote(str(folder))} "This film was okay"'
     )
 
 

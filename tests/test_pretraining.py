@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sentiment import train
-from sentiment.artifact import KERAS_FILE, load_artifact, start_folder
-from sentiment.classifier import SentimentClassifier
+from sentiment import artifact, train
+from sentiment.artifact import KERAS_FILE, ArtifactError, load_artifact, start_folder
+from sentiment.classifier import _BUILDER_SETTINGS, SentimentClassifier
 from sentiment.data import bundled
 from sentiment.models import build_model
 from sentiment.predictor import Predictor
-from sentiment.preprocessing import OOV_ID, TextEncoder, Tokenizer
+from sentiment.preprocessing import OOV_ID, TextEncoder, Tokenizer, pad_sequences
 from sentiment.pretraining import start_from
 
 # word0 … word49 are known to the saved model; "fresh" and "stale" occur twice, "once" does not
@@ -182,14 +182,204 @@ def test_dropout_may_differ_and_width_may_not(model_folder):
         SentimentClassifier("gru", start_from=model_folder).check_settings()
 
 
+# ----------------------------------------------------------------------------------------- n-grams
+
+
+THINGS = ("film", "plot", "cast", "end", "song") * 4
+PRAISE = [f"a {thing} that is not bad {i}" for i, thing in enumerate(THINGS)]
+BLAME = [f"a {thing} that is not good {i}" for i, thing in enumerate(THINGS)]
+
+
+@pytest.fixture(scope="module")
+def with_ngrams(tmp_path_factory) -> Path:
+    """Folder of a fitted model with a table of n-grams, which know that "not bad" is praise."""
+    tiny = {"units": 4, "embedding_dim": 4, "epochs": 1, "max_length": 12, "ngrams": 300}
+    labels = ["positive"] * 20 + ["negative"] * 20
+    held_out = PRAISE[:9] + BLAME[:9], labels[11:29]
+    classifier = SentimentClassifier(**tiny).fit(PRAISE + BLAME, labels, validation=held_out)
+    folder = tmp_path_factory.mktemp("models") / "ngrams"
+    classifier.save(folder)
+    return folder
+
+
+def test_ngrams_at_first_say_what_they_said(with_ngrams):
+    settings = {"epochs": 1, "learning_rate": 1e-9, "max_length": 12, "ema": None}
+    classifier = SentimentClassifier(start_from=with_ngrams, **settings)
+    classifier.fit(["a fresh film"] * 3 + ["fresh"] * 3, ["negative"] * 3 + ["positive"] * 3)
+    before = Predictor.load(with_ngrams)
+    answers = (classifier.predict_proba(PRAISE + BLAME), before.predict_proba(PRAISE + BLAME))
+    odds = [np.log(p[:, 1] / p[:, 0]) for p in answers]
+    np.testing.assert_allclose(odds[0] * classifier.result_.temperature, odds[1], rtol=2e-3)
+    assert odds[1][:20].min() > odds[1][20:].max()
+
+
+def test_ngrams_are_kept_and_their_score_learns(with_ngrams, tmp_path):
+    """Texts that say the opposite; a table made from them would, too."""
+    texts = PRAISE + BLAME + [f"a fresh {text}" for text in PRAISE]
+    labels = ["1"] * 20 + ["5"] * 20 + ["3"] * 20
+    settings = {"epochs": 2, "batch_size": 8, "learning_rate": 0.02, "max_length": 12, "ema": None}
+    classifier = SentimentClassifier(start_from=with_ngrams, **settings).fit(texts, labels)
+    saved = keras.saving.load_model(with_ngrams / KERAS_FILE, compile=False)
+    table = saved.get_layer("ngrams").get_weights()
+    assert table[1].any()
+    for found, expected in zip(classifier.model_.get_layer("ngrams").get_weights(), table,
+                               strict=True):  # fmt: skip
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    low, high = saved.get_layer("probabilities").get_weights()[0][-1]
+    row = classifier.model_.get_layer("probabilities").get_weights()[0][-1]
+    row *= classifier.result_.temperature
+    assert high > low  # n-grams of praise spoke for the second label
+    assert row[2] - row[0] < high - low - 0.05
+    index = Predictor.load(with_ngrams).encoder.tokenizer.word_index
+    assert classifier.predictor_.encoder.tokenizer.word_index == index | {"fresh": len(index) + 1}
+    classifier.save(tmp_path / "model")
+    again = SentimentClassifier.load(tmp_path / "model")
+    assert again.ngrams == 300
+    ids = pad_sequences(again.predictor_.encoder.encode(texts).token_ids, padding="post")
+    np.testing.assert_allclose(
+        again.predict_proba(texts), classifier.model_.predict_on_batch(ids), atol=1e-6
+    )
+
+
+def test_ngrams_of_labels_between_start_between(with_ngrams):
+    saved = keras.saving.load_model(with_ngrams / KERAS_FILE, compile=False)
+    model = build_model("bilstm", saved.get_layer("embedding").input_dim, 3, units=4,
+                        embedding_dim=4, ngrams=300)  # fmt: skip
+    start_from(model, saved, values=(-1, 0, 1), saved_values=(-1, 1), same_labels=False)
+    low, high = saved.get_layer("probabilities").get_weights()[0][-1]
+    row = model.get_layer("probabilities").get_weights()[0][-1]
+    np.testing.assert_allclose(row, [low, (low + high) / 2, high], rtol=1e-6)
+
+
+def test_ngrams_serve_labels_without_an_order_too(with_ngrams):
+    settings = {"epochs": 1, "max_length": 12}
+    classifier = SentimentClassifier(start_from=with_ngrams, **settings)
+    classifier.fit(PRAISE + BLAME, ["a"] * 20 + ["b"] * 20)
+    assert classifier.model_.get_layer("ngrams").get_weights()[1].any()
+    assert classifier.predictor_.labels == ("a", "b")
+
+
 # ----------------------------------------------------------------------------------------- command
 
 
-def test_command(model_folder, tmp_path, capsys):
-    table = tmp_path / "reviews.csv"
+@pytest.fixture
+def table(tmp_path) -> Path:
+    """A CSV of 24 different reviews."""
+    path = tmp_path / "reviews.csv"
     rows = [f"{text},{label}" for text, label in zip(TEXTS * 6, LABELS * 6, strict=True)]
     unique = [row.replace(",", f" word{i},") for i, row in enumerate(rows)]
-    table.write_text("text,label\n" + "\n".join(unique) + "\n")
+    path.write_text("text,label\n" + "\n".join(unique) + "\n")
+    return path
+
+
+@pytest.fixture
+def shipped(model_folder, monkeypatch) -> Path:
+    """A tiny model in the place of the one that ships: a `bilstm` with 6 units."""
+    monkeypatch.setattr(artifact, "bundled", lambda *_: model_folder)
+    return model_folder
+
+
+SHIPPED = "the model that ships with the package"
+
+
+def test_settings_of_the_network_are_those_of_the_classifier():
+    names = {name.replace("-", "_") for name, _, _ in train.NETWORK_SETTINGS} | {"bidirectional"}
+    assert names == set(_BUILDER_SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "line"),
+    [
+        (None, {}, f"starting from {SHIPPED}"),
+        (None, {"model": "bilstm", "units": 6, "dropout": 0.9}, f"starting from {SHIPPED}"),
+        ("default", {}, f"starting from {SHIPPED}"),
+        ("scratch", {}, "starting from scratch"),
+        (None, {"model": "gru", "units": 7},
+         f"starting from scratch: {SHIPPED} has the builder bilstm, not gru"),
+        (None, {"embedding_dim": 5, "units": 7},
+         f"starting from scratch: {SHIPPED} has units 6, not 7"),
+        (None, {"pooling": "mean"}, f"starting from scratch: {SHIPPED} has pooling max, not mean"),
+        (None, {"ngrams": 9}, f"starting from scratch: {SHIPPED} has ngrams 0, not 9"),
+        (None, {"groups": 3}, f"starting from scratch: {SHIPPED} has no groups"),
+    ],
+)  # fmt: skip
+def test_start(name, wanted, line, shipped):
+    start, found = train.choose_start(name, wanted)
+    assert found == line
+    assert (None if start is None else start.folder) == (None if "scratch" in line else shipped)
+
+
+def test_start_from_a_folder(model_folder):
+    start, line = train.choose_start(str(model_folder), {"units": 7})  # refused later
+    assert (start.folder, line) == (model_folder, f"starting from {model_folder}")
+
+
+def test_start_where_no_model_ships(monkeypatch, tmp_path):
+    monkeypatch.setattr(artifact, "bundled", lambda *_: tmp_path / "none")
+    line = f"starting from scratch: {SHIPPED} is not installed"
+    assert train.choose_start(None, {}) == (None, line)
+    with pytest.raises(ArtifactError, match=f"^There is no model folder {tmp_path / 'none'}\\.$"):
+        train.choose_start("default", {})
+
+
+def test_a_damaged_model_is_no_reason_to_start_from_scratch(monkeypatch, tmp_path):
+    (tmp_path / "damaged").mkdir()
+    monkeypatch.setattr(artifact, "bundled", lambda *_: tmp_path / "damaged")
+    with pytest.raises(ArtifactError, match="is not a whole model: manifest.json is missing"):
+        train.choose_start(None, {"units": 7})
+
+
+def test_command_that_asks_for_another_network(shipped, table, tmp_path, capsys):
+    command = ["--data", str(table), "--out", str(tmp_path / "out"), "--units", "7"]
+    assert train.main([*command, "--from", "default"]) == 2
+    assert capsys.readouterr() == ("", (
+        f"python -m sentiment.train: error: `units` must be 6, as in {shipped}, from which the "
+        "network starts. Received: 7\n"
+    ))  # fmt: skip
+    assert train.main([*command, "--epochs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index(f"starting from scratch: {SHIPPED} has units 6, not 7")
+    assert lines[place + 1].startswith("epoch 1: ")
+    manifest = load_artifact(tmp_path / "out").manifest
+    assert (manifest.settings["units"], manifest.fitting["start"]) == (7, None)
+
+
+@pytest.mark.slow
+def test_resume_starts_from_the_same(shipped, table, tmp_path, capsys, monkeypatch):
+    """As if the run had not been interrupted; another start is refused."""
+    command = ["--data", str(table), "--epochs", "3", "--patience", "3", "--out"]
+    assert train.main([*command, str(tmp_path / "whole")]) == 0
+    fit = SentimentClassifier.fit
+
+    def interrupted(*args, **options):
+        def stop(_):
+            raise KeyboardInterrupt
+
+        return fit(*args, **options | {"on_epoch": stop})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SentimentClassifier, "fit", interrupted)
+        assert train.main([*command, str(tmp_path / "cut")]) == 130
+    capsys.readouterr()
+    assert train.main([*command, str(tmp_path / "cut"), "--resume", "--from", "scratch"]) == 2
+    assert capsys.readouterr().err == (
+        f"python -m sentiment.train: error: The checkpoint {tmp_path / 'cut.checkpoint.npz'} "
+        "belongs to other data or settings. Repeat the command that made it, or leave --resume out "
+        "to start again.\n"
+    )
+    assert train.main([*command, str(tmp_path / "cut"), "--resume"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index(f"starting from {SHIPPED}")
+    assert lines[place + 1] == f"going on from {tmp_path / 'cut.checkpoint.npz'}"
+    assert lines[place + 2].startswith("epoch 2: ")
+    first, second = (load_artifact(tmp_path / name) for name in ("whole", "cut"))
+    assert first.onnx == second.onnx
+    for manifest in (first.manifest, second.manifest):
+        assert (manifest.fitting["start"], manifest.settings["units"]) == (shipped.name, 6)
+
+
+def test_command(model_folder, table, tmp_path, capsys):
     out = tmp_path / "out"
     status = train.main(
         ["--from", str(model_folder), "--data", str(table), "--out", str(out), "--epochs", "2"]
@@ -225,4 +415,5 @@ def test_default_is_the_shipped_model(tmp_path, monkeypatch):
     (tmp_path / "default").mkdir()
     assert start_folder("default") == bundled("saved_models", "default")
     assert start_folder("./default") == Path("./default")
-    assert SentimentClassifier(start_from="default").builder_settings()["units"] == 64
+    shipped = load_artifact(bundled("saved_models", "default")).manifest
+    assert SentimentClassifier(start_from="default").builder_settings() == shipped.settings

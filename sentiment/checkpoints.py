@@ -1,0 +1,112 @@
+"""A run's whole state in a file: written whole or not at all, and read only by the same run."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+FORMAT = 1
+
+
+def identity_of(model: keras.Model, *parts: Any) -> str:
+    """Hash of network, data and settings: a checkpoint is only good for the same ones.
+
+    Not of `model.to_json()`, which names the optimizer by how many the process has made.
+
+    Args:
+        model: the network.
+        parts: what else decides on the run: numbers, strings, arrays, and lists of them.
+    """
+    digest = hashlib.sha256()
+    for part in (model.get_config(), *parts):
+        digest.update(json.dumps(part, default=lambda array: array.tolist()).encode())
+    return digest.hexdigest()
+
+
+def training_state(model: keras.Model, optimizer: keras.Optimizer) -> list[Any]:
+    """The variables that a run changes: weights, optimiser, and the random state of dropout."""
+    seeds = [  # which `model.weights` leaves out
+        generator.state
+        for layer in model._flatten_layers(include_self=False)
+        for generator in getattr(layer, "_seed_generators", [])
+    ]
+    return [*model.weights, *optimizer.variables, *seeds]
+
+
+def write_checkpoint(
+    path: Path, identity: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Write a checkpoint beside its place, then move it there.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        identity: of the run.
+        header: what JSON can hold.
+        arrays: the rest.
+    """
+    stored = json.dumps({"format": FORMAT, "identity": identity, **header})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, header=np.array(stored), **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, identity: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a checkpoint.
+
+    Raises:
+        ValueError: it is damaged, or another run's.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        header = json.loads(str(arrays.pop("header")))
+        found = header["format"], header["identity"]
+    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"The checkpoint {path} cannot be read: {error}") from error
+    if found != (FORMAT, identity):
+        raise ValueError(
+            f"The checkpoint {path} belongs to other data or settings. Repeat "
+            "the command that made it, or leave --resume out to start again."
+        )
+    return header, arrays
+
+
+def keep_weights(
+    path: Path | None, identity: str, model: keras.Model, fit: Callable[[Path | None], None]
+) -> bool:
+    """Give a network the weights that a fit of it ends with, unless they are kept already.
+
+    Args:
+        path: where they are kept; `None` keeps them nowhere.
+        identity: of the fit.
+        model: the network, changed in place.
+        fit: changes it; called with the file for its own checkpoint.
+
+    Returns:
+        Whether they were there.
+
+    Raises:
+        ValueError: `path` is damaged or another run's.
+    """
+    if path is None:
+        fit(None)
+        return False
+    found = path.exists()
+    if not found:
+        fit(path.with_name(path.name + ".steps"))
+        arrays = {f"weights_{i}": weight for i, weight in enumerate(model.get_weights())}
+        write_checkpoint(path, identity, {}, arrays)
+    _, arrays = read_checkpoint(path, identity)
+    model.set_weights([arrays[f"weights_{i}"] for i in range(len(arrays))])
+    return found
