@@ -42,6 +42,17 @@ CARD_FILE = "README.md"
 HASHED_FILES = (KERAS_FILE, ONNX_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 ALL_FILES = (*HASHED_FILES, MANIFEST_FILE, CARD_FILE)
 IN_MEMORY = "texts in memory"  # the source of texts that came from no file
+EPOCH_SETTINGS = (
+    "epochs",
+    "best_epoch",
+    "batch_size",
+    "learning_rate",
+    "warmup",
+    "clip_norm",
+    "class_weight",
+    "patience",
+    "start",
+)
 FREE_SETTINGS = ("word_dropout", "dropout", "recurrent_dropout")  # change no weight's shape
 
 
@@ -371,7 +382,11 @@ def model_card(manifest: Manifest, folder: Path) -> str:
         else "The labels have no order, so there is no score."
     )
     settings = {**manifest.settings, **manifest.fitting}
-    plain = {k: v for k, v in settings.items() if not isinstance(v, list | dict)}
+    recipe = manifest.fitting.get("recipe")
+    hidden = EPOCH_SETTINGS if recipe else ()  # a recipe has phases of its own
+    plain = {
+        k: v for k, v in settings.items() if not isinstance(v, list | dict) and k not in hidden
+    }
     return "\n".join(
         [
             f"# {folder.name}",
@@ -385,6 +400,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
             "```",
             f'python -m sentiment.predict --model-dir {_shown(folder)} "This film was okay"',
             *_card_evaluate(manifest, folder),
+            *([f"python -m sentiment.train --recipe {recipe}  # makes it again"] if recipe else []),
             "```",
             "",
             "## Quality",

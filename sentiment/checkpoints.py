@@ -82,6 +82,11 @@ def read_checkpoint(path: Path, identity: str) -> tuple[dict[str, Any], dict[str
     return header, arrays
 
 
+def steps_path(path: Path) -> Path:
+    """Where a fit keeps its state whose outcome `keep_weights` will keep at `path`."""
+    return path.with_name(path.name + ".steps")
+
+
 def keep_weights(
     path: Path | None, identity: str, model: keras.Model, fit: Callable[[Path | None], None]
 ) -> bool:
@@ -104,7 +109,7 @@ def keep_weights(
         return False
     found = path.exists()
     if not found:
-        fit(path.with_name(path.name + ".steps"))
+        fit(steps_path(path))
         arrays = {f"weights_{i}": weight for i, weight in enumerate(model.get_weights())}
         write_checkpoint(path, identity, {}, arrays)
     _, arrays = read_checkpoint(path, identity)

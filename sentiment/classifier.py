@@ -240,6 +240,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
                 both a saved model and unlabelled texts to start from.
         """
         self.check_settings()
+        unlabelled = list(checked_texts(unlabelled))
         if unlabelled and self.start_from is not None:
             raise ValueError(
                 "Expected either a saved model to start from or unlabelled texts. "
@@ -267,7 +268,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         started = time.perf_counter()
         index = {name: i for i, name in enumerate(names)}
         start = self._start()
-        encoder = self.encoder([*texts, *checked_texts(unlabelled)], start)
+        encoder = self.encoder([*texts, *unlabelled], start)
         settings = self._builder_settings(start)
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
         if start is not None:

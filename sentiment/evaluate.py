@@ -151,7 +151,7 @@ def _behaviour(options: argparse.Namespace) -> None:
     from sentiment.behaviour import measure_behaviour
     from sentiment.predictor import Predictor
 
-    given = [name for name, value in vars(options).items() if value]
+    given = [name for name, value in vars(options).items() if value not in (None, False, [])]
     others = [name for name in given if name not in ("behaviour", "model_dir", "json")]
     if others:
         raise DataError(

@@ -428,6 +428,27 @@ def _round_embeddings(model: keras.Model) -> None:
             layer.set_weights([w.astype("float16").astype("float32") for w in layer.get_weights()])
 
 
+def compile_for_any_shape(
+    model: keras.Model, variables: Sequence[Any], run: Callable[[np.ndarray], None]
+) -> None:
+    """Let TensorFlow compile a network's functions before the first batch, changing nothing.
+
+    It compiles the first shape alone and the second for all others, and the two round differently:
+    a resumed run, whose first batch is another, would end with other weights.
+
+    Args:
+        model: the network.
+        variables: all that running changes.
+        run: runs the functions on token ids, int32 (batch, time).
+    """
+    before = [np.array(variable) for variable in variables]
+    for size in (1, 2):
+        run(np.ones((size, size), "int32"))
+    model.reset_metrics()
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+
+
 def _class_weights(labels: np.ndarray, class_weight: str | None) -> np.ndarray:
     """Weight of each label, float32 (num_classes,); their mean over the texts is one."""
     counts = np.bincount(labels)
@@ -501,20 +522,14 @@ class _State:
         return training_state(self._model, self._optimizer)
 
     def compile_for_any_shape(self) -> None:
-        """Let TensorFlow compile update and prediction before the first batch, changing nothing.
+        """Compile update and prediction, see `compile_for_any_shape`."""
 
-        It compiles the first shape alone and the second for all others, and the two round
-        differently: a resumed run, whose first batch is another, would end with other weights.
-        """
-        variables = self._variables()
-        before = [np.array(variable) for variable in variables]
-        for size in (1, 2):
-            token_ids = np.ones((size, size), "int32")
+        def run(token_ids: np.ndarray) -> None:
+            size = len(token_ids)
             self._model.train_on_batch(token_ids, np.zeros(size, "int32"), np.ones(size, "float32"))
             self._model.predict_on_batch(token_ids)
-        self._model.reset_metrics()
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
+
+        compile_for_any_shape(self._model, self._variables(), run)
 
     def write(self) -> None:
         """Write the checkpoint, if there is a place for it."""

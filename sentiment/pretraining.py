@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sentiment.checkpoints import identity_of, keep_weights
+from sentiment.checkpoints import identity_of, keep_weights, steps_path
 from sentiment.models import TokenMask
 from sentiment.preprocessing import OOV_ID, PADDING_ID
 from sentiment.stepwise import StepReport, fit_steps
@@ -144,7 +144,8 @@ def _left_vectors(matrix: Any, dim: int, passes: int, seed: int) -> np.ndarray:
             right, _ = np.linalg.qr(right)
     squares, rotation = np.linalg.eigh(right.T @ right)  # ascending
     best = np.argsort(-squares)[:dim]
-    return (left @ rotation[:, best]) * np.maximum(squares[best], 0) ** 0.25
+    vectors = (left @ rotation[:, best]) * np.maximum(squares[best], 0) ** 0.25
+    return np.pad(vectors, ((0, 0), (0, dim - len(best))))  # few words span few dimensions
 
 
 def pretrain(
@@ -178,6 +179,8 @@ def pretrain(
     Source: Dai & Le, "Semi-supervised sequence learning" (2015), section 2; sampled softmax: Jean
     et al., "On using very large target vocabulary for neural machine translation" (2015).
     """
+    # The first output weights and the drawn words come from the libraries' own generators.
+    keras.utils.set_random_seed(seed)
     embedding = model.get_layer("embedding")
     layer = next(layer for layer in model.layers if _is_recurrent(layer))
     directions = (layer,)
@@ -200,7 +203,6 @@ def pretrain(
         texts = generator.integers(len(corpus), size=batch_size)
         return windows_at(corpus, texts, window, generator), None
 
-    keras.utils.set_random_seed(seed)  # the drawn words come from TensorFlow's own generator
     if steps is None:
         steps = max(1, min(MOST_STEPS, len(corpus.token_ids) // (window * batch_size)))
     fit_steps(
@@ -261,6 +263,12 @@ def start_from_texts(
 def pretrained_path(checkpoint: Path) -> Path:
     """Where a run with this checkpoint keeps the weights that it starts from."""
     return checkpoint.with_name(checkpoint.name.replace(".checkpoint", ".pretrained"))
+
+
+def pretrained_paths(checkpoint: Path) -> tuple[Path, Path]:
+    """That file, and the one that is there while the weights are being fitted."""
+    path = pretrained_path(checkpoint)
+    return path, steps_path(path)
 
 
 def _is_recurrent(layer: keras.layers.Layer) -> bool:

@@ -266,7 +266,9 @@ def make(
 
     settings = classifier.builder_settings()
     model = build_model(classifier.model, encoder.vocab_size, len(labels), seed=seed, **settings)
-    identity = identity_of(model, [c.sha256() for c in corpora.values()], dict(recipe.pretraining))
+    hashes = [c.sha256() for c in corpora.values()]
+    hashes += [part.sha256() for m in materials.values() for part in (m.train, m.validation)]
+    identity = identity_of(model, hashes, dict(recipe.pretraining))
     stages = _Stages(folder.with_name(f"{folder.name}.recipe"), identity, say)
     start_from_texts(
         model,
@@ -327,11 +329,7 @@ def make(
                 (m.split, m.measured),
             )
         },
-        fitting={
-            "start": None,
-            "recipe": recipe.name,
-            "seconds": round(time.perf_counter() - began, 1),
-        },
+        fitting={"start": None, "recipe": recipe.name},
         settings=settings,
     )
     return _measure_and_save(classifier, materials, notes, folder, overwrite, measure, say)

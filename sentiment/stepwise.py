@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from sentiment.checkpoints import read_checkpoint, training_state, write_checkpoint
-from sentiment.fitting import adam, check_value
+from sentiment.fitting import adam, check_value, compile_for_any_shape
 
 CHECKPOINT_SECONDS = 60
 REPORTS = 20  # of a run
@@ -74,6 +74,14 @@ def fit_steps(
     optimizer = adam(steps, learning_rate, warmup=warmup, clip_norm=clip_norm, ema=ema)
     model.compile(optimizer, loss)
     optimizer.build(model.trainable_variables)
+    _, targets = batch_at(0)
+    compile_for_any_shape(
+        model,
+        training_state(model, optimizer),
+        lambda token_ids: model.train_on_batch(
+            token_ids, None if targets is None else np.repeat(targets[:1], len(token_ids), axis=0)
+        ),
+    )
     first = 0
     if checkpoint is not None and checkpoint.exists():
         header, arrays = read_checkpoint(checkpoint, identity)

@@ -103,10 +103,10 @@ def train(
     Raises:
         ValueError: a setting is out of range, or the folder or checkpoint stands in the way.
     """
-    from sentiment.pretraining import pretrained_path
+    from sentiment.pretraining import pretrained_paths
 
     checkpoint = check_out(folder, overwrite=overwrite, resume=resume)
-    kept = (checkpoint, pretrained_path(checkpoint))
+    kept = (checkpoint, *pretrained_paths(checkpoint))
     if not resume:
         for path in kept:
             path.unlink(missing_ok=True)
@@ -355,6 +355,7 @@ def _main(options: argparse.Namespace) -> None:
         import keras
 
         from sentiment.classifier import SentimentClassifier
+        from sentiment.pretraining import pretrained_paths
     classifier = SentimentClassifier(model, **settings)
     classifier.check_settings()
 
@@ -423,6 +424,8 @@ def _main(options: argparse.Namespace) -> None:
         advice = "No epoch was finished; nothing was written."
         if checkpoint.exists():
             advice = "The finished epochs are kept; add --resume to the same command to go on."
+        elif any(path.exists() for path in pretrained_paths(checkpoint)):
+            advice = "The language model so far is kept; add --resume to the same command to go on."
         raise KeyboardInterrupt(advice) from None
     _print_training(training, classifier)
 
@@ -448,16 +451,16 @@ def _unlabelled(source: str, splits: Splits, watched: bool) -> list[str]:
 def _make(options: argparse.Namespace) -> None:
     """Make the model of a recipe."""
     allowed = {"recipe", "sources", "out", "overwrite", "resume"}
-    unset = _parser().parse_args([])
+    unset = vars(_parser().parse_args([]))
     others = [
         name
         for name, value in vars(options).items()
-        if name not in allowed and value != getattr(unset, name, None)
+        if name not in allowed and (name not in unset or value != unset[name])
     ]
     if others:
         raise DataError(
             "--recipe brings its own settings and goes with --source, --out, --overwrite and "
-            f"--resume alone. Received also: --{others[0].replace('_', '-')}"
+            f"--resume alone. Received also: --{others[0].removeprefix('start_').replace('_', '-')}"
         )
     with command_line.quiet_import():
         from sentiment.recipe import load_recipe, make

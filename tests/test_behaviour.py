@@ -375,9 +375,7 @@ def test_json(shipped, capsys):
 def test_table(shipped, capsys):
     assert evaluate.main(["--behaviour"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == (
-        "Answers are read as neutral where the probability of positive is from 1/3 to 2/3."
-    )
+    assert lines[0] == "Answers are read by their labels."
     table = lines[2 : lines.index("", 2)]
     assert table[0].split() == ["capability", "kind", "cases", "failures", "rate"]
     assert [re.split(r"  +", line) for line in table[1:-1]] == [

@@ -26,7 +26,7 @@ from sentiment import __main__ as commands
 from sentiment import command_line, evaluate, predict, train
 from sentiment.artifact import load_artifact
 from sentiment.classifier import SentimentClassifier
-from sentiment.data import load_reviews
+from sentiment.data import load_reviews, load_splits
 from sentiment.models import list_models, model_settings
 from sentiment.predictor import Predictor
 
@@ -35,9 +35,10 @@ GOOD = ("good", "great", "lovely", "superb", "moving", "funny")
 BAD = ("bad", "awful", "dull", "boring", "dreadful", "silly")
 THINGS = ("film", "plot", "ending", "cast", "music", "story", "hero", "dialogue")
 GREAT, DREADFUL = "a good film great lovely superb", "a bad film awful dull boring"
-TINY = ["--model", "gru", "--units", "4", "--embedding-dim", "8", "--epochs", "6"]
-TINY += ["--batch-size", "8", "--learning-rate", "0.05", "--ema", "none"]
-ONE_EPOCH = ["--model", "rnn", "--units", "2", "--embedding-dim", "2", "--epochs", "1"]
+TINY = ["--from", "scratch", "--model", "gru", "--units", "4", "--embedding-dim", "8"]
+TINY += ["--epochs", "6", "--batch-size", "8", "--learning-rate", "0.05", "--ema", "none"]
+ONE_EPOCH = ["--from", "scratch", "--model", "rnn", "--units", "2", "--embedding-dim", "2"]
+ONE_EPOCH += ["--epochs", "1"]
 MAINS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main}
 
 
@@ -270,10 +271,11 @@ def test_unknown_command(capsys):
 def test_train(chain):
     folder, printed = chain
     lines = printed.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         "text column of reviews.csv: 'review' (guessed by its name)",
         "label column of reviews.csv: 'sentiment' (guessed by its name)",
         "reviews.csv: train 154, validation 19, test 19 reviews",
+        "starting from scratch",
     ]
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert 1 <= len(epochs) <= 6
@@ -1687,3 +1689,191 @@ def test_default_model_from_the_command_line():
     first, second = done.stdout.splitlines()
     assert first.endswith("This film was okay")
     assert second.startswith("positive")
+
+
+# ------------------------------------------------------------------ labels that reviews cannot have
+
+
+@pytest.fixture
+def three(random_model, tmp_path) -> Path:
+    """Folder of a model with a neutral label."""
+    return random_model(("negative", "neutral", "positive")).save(tmp_path / "three")
+
+
+@pytest.fixture
+def clear(tmp_path) -> Path:
+    """A CSV of reviews without neutral ones."""
+    words = [" ".join(f"word{i * k % 50}" for k in range(1, 9)) for i in range(1, 31)]
+    labels = ["negative", "positive"] * 15
+    table = [{"text": t, "label": n} for t, n in zip(words, labels, strict=True)]
+    return write_csv(tmp_path / "clear.csv", table)
+
+
+def test_evaluate_without_a_label(call, three, clear):
+    status, out, _ = call(
+        "evaluate", "--model-dir", three, "--data", clear, "--ignore", "neutral", "--json"
+    )
+    assert status == 0
+    found = json.loads(out)
+    texts, truth = load_reviews(clear)[0]["all"].texts, load_reviews(clear)[0]["all"].labels
+    negative, neutral, positive = Predictor.load(three).predict_proba(texts).T
+    assert (neutral > np.maximum(negative, positive)).any()
+    predicted = np.where(positive > negative, "positive", "negative")
+    assert found["labels"] == ["negative", "positive"]
+    assert found["accuracy"] == np.mean(predicted == truth)
+    assert found["confusion"] == sklearn_metrics.confusion_matrix(truth, predicted).tolist()
+    share = positive / (negative + positive)
+    truth = np.array(truth) == "positive"
+    assert found["roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(truth, share))
+    assert found["brier"] == pytest.approx(2 * np.mean((share - truth) ** 2), rel=1e-4)
+
+
+@pytest.mark.parametrize("labels", [["mixed"], ["negative", "neutral"]])
+def test_labels_that_cannot_be_left_out(refused, three, clear, labels):
+    options = [option for label in labels for option in ("--ignore", label)]
+    assert refused("evaluate", "--model-dir", three, "--data", clear, *options) == (
+        "`ignore` must leave two of the labels negative, neutral, positive. "
+        f"Received: {', '.join(labels)}"
+    )
+
+
+def test_behaviour_leaves_no_label_out(refused, three):
+    assert refused("evaluate", "--model-dir", three, "--behaviour", "--ignore", "neutral") == (
+        "--behaviour brings its own texts and goes with --model-dir and --json alone. "
+        "Received also: --ignore"
+    )
+
+
+# --------------------------------------------------------------------------------- unlabelled texts
+
+
+@pytest.fixture
+def eagerly():
+    """No compiling, which takes longer than a few tiny steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def more(reviews, tmp_path) -> Path:
+    """Unlabelled texts, a line each: three of their own, and one each of validation and test."""
+    splits = load_splits(reviews)
+    own = ["an unheard thing", "another unheard thing of some length", "and a thing"]
+    path = tmp_path / "more.txt"
+    path.write_text("\n".join([splits.test.texts[0], *own, splits.validation.texts[1].upper()]))
+    return path
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_pretrain(call, reviews, more, tmp_path):
+    status, out, err = call(
+        "train", "--data", reviews, "--pretrain", more, "--out", "m", *ONE_EPOCH[2:]
+    )
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[2:6] == [
+        "reviews.csv: train 154, validation 19, test 19 reviews",
+        "starting from scratch",
+        "removed 2 unlabelled texts that are in validation or test",
+        "more.txt: 3 unlabelled texts",
+    ]
+    assert re.fullmatch(r"language model: step 1 of 1, loss \d+\.\d{4}, \d+ s", lines[6])
+    assert lines[7].startswith("epoch 1: ")
+    assert {path.name for path in tmp_path.iterdir()} == {"more.txt", "m"}
+    assert "unheard" in load_artifact(tmp_path / "m").encoder.tokenizer.word_index
+
+
+@pytest.mark.parametrize("start", ["default", "folder"])
+def test_pretrain_and_a_saved_model(refused, reviews, start):
+    assert refused("train", "--data", reviews, "--pretrain", "more.txt", "--from", start) == (
+        "Expected either --from, a saved model, or --pretrain, texts to start from. Received both."
+    )
+
+
+@pytest.mark.parametrize("kind", ["missing", "all in test"])
+def test_nothing_to_pretrain_on(call, reviews, tmp_path, kind):
+    path = tmp_path / "more.txt"
+    message = "There is no file or folder more.txt. Expected `sample`, `imdb`, or a path."
+    if kind == "all in test":
+        path.write_text("\n".join(load_splits(reviews).test.texts))
+        message = "more.txt has no text to pre-train on that is not in validation or test."
+    before = listing(tmp_path)
+    status, _, err = call("train", "--data", reviews, "--pretrain", "more.txt", *ONE_EPOCH)
+    assert (status, err) == (2, f"python -m sentiment.train: error: {message}\n")
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("again", ["--resume", "--overwrite"])
+def test_pretraining_that_is_interrupted(call, reviews, more, tmp_path, monkeypatch, again):
+    """What was learned is kept, and it says so; it stands in nobody's way."""
+    monkeypatch.setattr("sentiment.stepwise.CHECKPOINT_SECONDS", -1)
+    command = ["train", "--data", reviews, "--pretrain", more, "--out", "m", *ONE_EPOCH]
+    fit = SentimentClassifier.fit
+
+    def interrupted(*args, **options):
+        def stop(_):
+            raise KeyboardInterrupt
+
+        return fit(*args, **options | {"on_step": stop})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SentimentClassifier, "fit", interrupted)
+        status, _, err = call(*command)
+    assert status == 130
+    assert {path.name for path in tmp_path.iterdir()} == {"more.txt", "m.pretrained.npz.steps"}
+    assert err.endswith("add --resume to the same command to go on.\n")
+    other = ["--seed", "1"] if again == "--overwrite" else []
+    status, out, err = call(*command, again, *other)
+    assert (status, err) == (0, "")
+    assert ("language model: step 1 of 1" in out) == (again == "--overwrite")
+    assert {path.name for path in tmp_path.iterdir()} == {"more.txt", "m"}
+
+
+# ------------------------------------------------------------------------------------------ recipes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "sst5"],
+         "There is no recipe 'sst5'. Expected one of default, imdb, or a file."),
+        (["--source", "imdb=a.tar.gz"],
+         "--source goes with --recipe. For other training there is --data."),
+        (["--recipe", "imdb", "--source", "a.tar.gz"],
+         "argument --source: expected NAME=PATH. Received: 'a.tar.gz' (--help lists all options)"),
+        (["--recipe", "imdb", "--source", "imdb=nowhere"],
+         "There is no file or folder nowhere. Expected `sample`, `imdb`, or a path."),
+    ],
+)  # fmt: skip
+def test_recipe_that_cannot_be_made(refused, arguments, message):
+    assert refused("train", *arguments) == message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--units", "3"],
+        ["--seed", "0"],
+        ["--ema", "none"],
+        ["--bidirectional"],
+        ["--data", "reviews.csv"],
+        ["--pretrain", "more.txt"],
+        ["--from", "default"],
+        ["--log-csv", "log.csv"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_recipe_brings_its_settings(refused, arguments):
+    assert refused("train", "--recipe", "imdb", "--source", "imdb=nowhere", *arguments) == (
+        "--recipe brings its own settings and goes with --source, --out, --overwrite and "
+        f"--resume alone. Received also: {arguments[0]}"
+    )
+
+
+def test_recipe_does_not_replace_a_model_unasked(refused, model):
+    found = refused("train", "--recipe", "imdb", "--source", "imdb=nowhere", "--out", model)
+    assert found == f"{model} exists already. Choose another, or add --overwrite."

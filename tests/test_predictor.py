@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import sentiment
 from sentiment import predictor as module
@@ -557,3 +558,52 @@ def test_attention_needs_attention(model_folder, attentive):
         Predictor.load(model_folder).attention(["word1"])
     with pytest.raises(TypeError, match="^Expected a list of texts"):
         attentive[0].attention("word1")
+
+
+# --- labels that texts cannot have ---
+
+
+@pytest.fixture(scope="module")
+def three(random_model) -> Predictor:
+    return in_memory(random_model(("negative", "neutral", "positive")))
+
+
+def test_ignored_labels_leave_their_probability_to_the_others(three, texts):
+    truth = ["negative", "positive"] * 100
+    evaluation, answers = three.evaluate(texts, truth, ignore=["neutral"])
+    whole = three.answers(texts)
+    kept = whole.probabilities[:, [0, 2]].astype("float64")
+    kept /= kept.sum(axis=1, keepdims=True)
+    assert "neutral" in whole.labels
+    expected = np.where(kept[:, 1] > kept[:, 0], "positive", "negative").tolist()
+    assert answers.labels == expected
+    np.testing.assert_allclose(answers.probabilities[:, [0, 2]], kept, atol=1e-6)
+    assert not answers.probabilities[:, 1].any()
+    np.testing.assert_allclose(answers.scores, kept[:, 1] - kept[:, 0], atol=1e-6)
+    assert (answers.words, answers.oov) == (whole.words, whole.oov)
+    assert evaluation.labels == ("negative", "positive")
+    assert evaluation.accuracy == np.mean([a == b for a, b in zip(expected, truth, strict=True)])
+    positive = np.array(truth) == "positive"
+    assert evaluation.brier == pytest.approx(2 * np.mean((kept[:, 1] - positive) ** 2), rel=1e-4)
+    assert evaluation.roc_auc == pytest.approx(roc_auc_score(positive, kept[:, 1]))
+    assert (evaluation.oov_share, evaluation.truncated_share) == (
+        whole.oov_share,
+        whole.truncated_share,
+    )
+
+
+def test_without_ignored_labels_nothing_changes(three, texts):
+    truth = ["negative", "positive"] * 100
+    evaluation, answers = three.evaluate(texts, truth)
+    assert evaluation.labels == three.labels
+    np.testing.assert_array_equal(answers.probabilities, three.predict_proba(texts))
+
+
+@pytest.mark.parametrize("ignore", [["mixed"], ["mixed", "neutral"], ["negative", "neutral"]])
+def test_labels_that_cannot_be_ignored(three, ignore):
+    message = (
+        "`ignore` must leave two of the labels negative, neutral, positive. "
+        f"Received: {', '.join(ignore)}"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        three.evaluate(["word1"], ["positive"], ignore=ignore)

@@ -507,14 +507,15 @@ def test_command(capsys, tmp_path):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert re.fullmatch(
-        r"Unit \d+ \w+, its (maximum|mean): AUC \d.\d{3} \(\d.\d{3} to \d.\d{3}\) on the other "
-        r"half; the whole network \d.\d{3}\.",
+        r"Unit \d+ \w+, its (maximum|mean), (high|low) for \w+ against the rest: AUC \d.\d{3} "
+        r"\(\d.\d{3} to \d.\d{3}\) on the other half; the whole network \d.\d{3}\.",
         lines[0],
     )
-    assert re.fullmatch(r"sample, test split: 20 negative, 20 positive; \d+ words", lines[2])
-    assert lines[3] == "Left out: 185 reviews whose label the model does not know."
-    assert lines[4] == "Of 128 units, the best on 20 texts, measured on 20 others:"
-    assert lines[6].split() == [
+    assert re.fullmatch(
+        r"sample, test split: 13 negative, 13 neutral, 13 positive; \d+ words", lines[2]
+    )
+    assert lines[3] == "Of 128 units, the best on 18 texts, measured on 21 others:"
+    assert lines[5].split() == [
         *("unit", "feature", "high", "says", "AUC", "95", "%", "interval", "AUC", "in", "choosing")
     ]
     assert len([line for line in lines if line.startswith("  highest")]) == 15
