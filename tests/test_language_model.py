@@ -233,8 +233,8 @@ def test_a_language_without_surprises_is_learnt(name, settings):
     pretrain(
         model,
         cycles(),
-        steps=150,
-        window=12,
+        steps=100,
+        window=8,
         batch_size=16,
         learning_rate=0.03,
         on_report=reports.append,

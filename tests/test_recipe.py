@@ -466,6 +466,15 @@ def test_the_model_can_be_loaded_to_go_on(first):
     assert classifier.ngrams == 40
 
 
+def test_texts_of_the_behaviour_tests_are_left_out_too(imdb):
+    material = READERS["imdb"](str(imdb), 0)
+    text = next(iter(CAPABILITIES.values())).cases()[0].texts[0]
+    material = dataclasses.replace(material, unlabelled=[*material.unlabelled, text.upper()])
+    kept, notes = module._without_leaks({"imdb": material})
+    assert text.upper() not in kept["imdb"].unlabelled
+    assert notes == ["imdb: left out 3 training texts that are like a measured one"]
+
+
 def test_words_of_unlabelled_reviews_are_known(first):
     """But no word that test reviews alone have."""
     words = Predictor.load(first[0]).encoder.tokenizer.word_index

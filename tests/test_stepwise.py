@@ -186,7 +186,7 @@ STEPS = 6
 SIZES = ((3, 7), (4, 5), (3, 2), (5, 9), (4, 7), (3, 1))  # texts and words of each batch
 
 
-def everything(path: Path | None = None, kill_at: int | None = None, identity: str = "me", **more):
+def everything(path: Path | None = None, kill_at: int | None = None, **more):
     """A run with all that holds state; gives the weights it ends with."""
     model = build_model(
         "rnn", WORDS, CLASSES, seed=3, embedding_dim=3, units=4, pooling="max+mean",
@@ -208,15 +208,10 @@ def everything(path: Path | None = None, kill_at: int | None = None, identity: s
         learning_rate=0.05,
         ema=0.9,
         checkpoint=path,
-        identity=identity,
+        identity="me",
         **more,
     )
     return model.get_weights()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted():
-    return everything()
 
 
 @pytest.fixture
@@ -226,31 +221,31 @@ def every_step(monkeypatch):
 
 
 @pytest.mark.usefixtures("every_step")
-@pytest.mark.parametrize("kill_at", [1, 4])
-def test_resumed_run_ends_as_if_it_had_not_been_killed(kill_at, uninterrupted, tmp_path):
+def test_resumed_run_ends_as_if_it_had_not_been_killed(tmp_path):
     path = tmp_path / "kept" / "run.npz"
     with pytest.raises(Killed):
-        everything(path, kill_at)
+        everything(path, kill_at=4)
     assert [p.name for p in path.parent.iterdir()] == ["run.npz"]
     reports = []
     found = everything(path, on_report=reports.append)
-    assert [report.step for report in reports] == list(range(kill_at + 1, STEPS + 1))
-    for weights, expected in zip(found, uninterrupted, strict=True):
+    assert [report.step for report in reports] == [5, 6]
+    for weights, expected in zip(found, everything(), strict=True):
         np.testing.assert_array_equal(weights, expected)
     assert not list(path.parent.iterdir())
 
 
+AVERAGED = {"loss": CROSSENTROPY, "steps": 4, "learning_rate": 0.1, "ema": 0.5, "identity": "me"}
+
+
 @pytest.mark.usefixtures("every_step")
-def test_a_run_that_was_killed_at_its_very_end(uninterrupted, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_at_its_very_end(tmp_path, monkeypatch):
     """The checkpoint is complete; the averaged weights are still to be taken."""
-    path = tmp_path / "run.npz"
+    path, whole, again, reports = tmp_path / "run.npz", bag(), bag(), []
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda *_, **__: None)
-        everything(path)
-    reports = []
-    found = everything(path, on_report=reports.append)
-    for weights, expected in zip(found, uninterrupted, strict=True):
-        np.testing.assert_array_equal(weights, expected)
+        fit_steps(whole, batch, **AVERAGED, checkpoint=path)
+    fit_steps(again, batch, **AVERAGED, checkpoint=path, on_report=reports.append)
+    np.testing.assert_array_equal(again.get_weights()[0], whole.get_weights()[0])
     assert reports == []
     assert not path.exists()
 
@@ -263,10 +258,10 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         "it, or leave --resume out to start again."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        everything(path)
+        fit_steps(bag(), batch, **AVERAGED, checkpoint=path)
     path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=f"^The checkpoint {re.escape(str(path))} cannot be read"):
-        everything(path)
+        fit_steps(bag(), batch, **AVERAGED, checkpoint=path)
     assert path.read_bytes() == b"damaged"
 
 

@@ -526,6 +526,16 @@ def test_command(capsys, tmp_path):
     assert picture.is_file()
 
 
+def test_command_says_what_it_left_out(capsys, tmp_path):
+    table = tmp_path / "more.csv"
+    rows = [f"{word} {i},{label}" for label in LABELS for i, word in enumerate(WORDS[:6])]
+    rows = ["text,label", *rows, "so so,mixed", "neither,mixed"]
+    table.write_text("\n".join(rows), encoding="utf-8")
+    assert explain.main(["--units", "--data", str(table), "--split", "all"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3] == "Left out: 2 reviews whose label the model does not know."
+
+
 def test_command_json_is_the_report(capsys):
     from sentiment.data import load_reviews
     from sentiment.predictor import Predictor
