@@ -2,8 +2,12 @@
 
 A recipe reads its sources, makes sure that no training text is a test text, learns from unlabelled
 reviews (word vectors, a language model, labels given by a teacher), fits the network on windows of
-all sources side by side, joins the n-grams, calibrates on validation texts and measures.  Every
-long stage is kept in a folder beside the output, so that a run that was killed goes on.
+all sources side by side, averages the weights that several phases of learning ended with, joins the
+n-grams, calibrates on validation texts and measures.  Every long stage is kept in a folder beside
+the output, so that a run that was killed goes on.
+
+Source of the averaging: Izmailov et al., "Averaging weights leads to wider optima and better
+generalization" (2018).
 """
 
 import json
@@ -66,6 +70,8 @@ class Recipe:
         ngram_sources: the sources whose labelled texts weigh the n-grams.
         more_words: words of the sources after the first that enter the vocabulary beside those of
             the first, at most.
+        averaged: the phases, counted from 1, the mean of whose last weights the network gets in the
+            end; if there are none, it keeps those of the last phase.
     """
 
     name: str
@@ -76,6 +82,7 @@ class Recipe:
     pretraining: Mapping[str, Any]
     ngram_sources: tuple[str, ...]
     more_words: int = 0
+    averaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ def load_recipe(name: str) -> Recipe:
             values["pretraining"],
             tuple(values["ngram_sources"]),
             values.get("more_words", 0),
+            tuple(values.get("averaged", ())),
         )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise DataError(f"{path} is not a recipe: {error}") from error
@@ -150,6 +158,11 @@ def load_recipe(name: str) -> Recipe:
     if unknown:
         raise DataError(
             f"{path}: `sources` must be of {', '.join(READERS)}. Received: {sorted(unknown)[0]!r}"
+        )
+    if not set(recipe.averaged) <= set(range(1, len(recipe.phases) + 1)):
+        raise DataError(
+            f"{path}: `averaged` must be of the phases 1 to {len(recipe.phases)}. "
+            f"Received: {list(recipe.averaged)}"
         )
     return recipe
 
@@ -283,6 +296,7 @@ def make(
         NgramTable(np.zeros_like(table.values), np.zeros_like(table.tags))
     )
     targets: dict[str, np.ndarray] = {}
+    ends = []  # the weights at the end of each phase that is averaged
     for number, phase in enumerate(recipe.phases, 1):
         if number == 1 or phase.get("relabel"):
             read = None if number == 1 else partial(_log_odds, model, encoder)
@@ -308,6 +322,10 @@ def make(
                 ema=classifier.ema,
             ),
         )
+        if number in recipe.averaged:
+            ends.append(model.get_weights())
+    if ends:
+        model.set_weights([np.mean(weights, axis=0) for weights in zip(*ends, strict=True)])
     validation = [(m.validation.texts, m.validation.labels) for m in materials.values()]
     temperature = finish(
         model,

@@ -120,6 +120,7 @@ def test_shipped_recipes_can_be_made(name):
     assert used == set(recipe.sources) <= set(READERS)
     assert set(recipe.ngram_sources) <= used
     assert recipe.more_words >= 0
+    assert not recipe.averaged or max(recipe.averaged) == len(recipe.phases)  # none is for nothing
 
 
 def test_shipped_recipes():
@@ -165,6 +166,10 @@ def test_a_recipe_of_ones_own(tmp_path):
                   "invalid start byte"),
         (FIRST.replace('["imdb"]', '["imdb", "web"]').encode(),
          "{}: `sources` must be of imdb, treebank, sample, drills. Received: 'web'"),
+        (b"averaged = [0, 2]" + FIRST.encode(),
+         "{}: `averaged` must be of the phases 1 to 2. Received: [0, 2]"),
+        (b"averaged = [3]" + FIRST.encode(),
+         "{}: `averaged` must be of the phases 1 to 2. Received: [3]"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_recipe(content, message, tmp_path):
@@ -587,6 +592,25 @@ def test_stages_of_other_settings_are_not_taken(recipes, first, imdb, tmp_path):
     recipe = dataclasses.replace(recipes["first"], phases=tuple(phases))
     _, said = made(recipe, {"imdb": str(imdb)}, tmp_path / "other")
     assert_lines(said[3:], ["phase 1: done before", *steps_of("phase 2", 3), *MEASURES, BEHAVIOUR])
+
+
+def test_weights_of_several_phases_are_averaged(recipes, first, imdb, tmp_path):
+    """Those that each ended with; no stage is made again for it."""
+    stages = first[0].with_name("first.recipe")
+    shutil.copytree(stages, tmp_path / "mean.recipe")
+    recipe = dataclasses.replace(recipes["first"], averaged=(1, 2))
+    _, said = made(recipe, {"imdb": str(imdb)}, tmp_path / "mean")
+    assert_lines(said[3:5], ["phase 1: done before", "phase 2: done before"])
+    ends = [np.load(next(stages.glob(f"phase-{number}-*.npz"))) for number in (1, 2)]
+    found = keras.saving.load_model(tmp_path / "mean" / "model.keras").get_weights()
+    compared = 0
+    for i, weights in enumerate(found):
+        one, other = (end[f"weights_{i}"] for end in ends)
+        if weights.shape == (4, 4):  # the recurrent kernel and the input's, changed by nothing else
+            np.testing.assert_allclose(weights, (one + other) / 2, rtol=1e-6)
+            assert np.abs(one - other).max() > 1e-3
+            compared += 1
+    assert compared == 2
 
 
 def relabelled(reader):
