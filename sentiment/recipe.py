@@ -281,7 +281,7 @@ def make(
     model = build_model(classifier.model, encoder.vocab_size, len(labels), seed=seed, **settings)
     hashes = [c.sha256() for c in corpora.values()]
     hashes += [part.sha256() for m in materials.values() for part in (m.train, m.validation)]
-    identity = identity_of(model, hashes, dict(recipe.pretraining))
+    identity = identity_of(model, hashes, dict(recipe.settings), dict(recipe.pretraining))
     stages = _Stages(folder.with_name(f"{folder.name}.recipe"), identity, say)
     start_from_texts(
         model,

@@ -613,6 +613,15 @@ def test_weights_of_several_phases_are_averaged(recipes, first, imdb, tmp_path):
     assert compared == 2
 
 
+def test_labels_of_texts_that_were_cut_elsewhere_are_not_taken(recipes, first, imdb, tmp_path):
+    """A setting that the network does not show may change what the teacher reads."""
+    shutil.copytree(first[0].with_name("first.recipe"), tmp_path / "longer.recipe")
+    settings = {**recipes["first"].settings, "max_length": 21}
+    recipe = dataclasses.replace(recipes["first"], settings=settings)
+    _, said = made(recipe, {"imdb": str(imdb)}, tmp_path / "longer")
+    assert "phase 1: done before" not in said
+
+
 def relabelled(reader):
     """A reader that finds other labels on the same texts."""
 
