@@ -15,7 +15,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,12 @@ def make(
         for name, material in materials.items()
     }
     say(f"{encoder.vocab_size:,} words; {time.perf_counter() - began:.0f} s so far")
-    table = _table(recipe.ngram_sources, materials, encoder, labels, classifier.ngrams)
+
+    @cache  # the teacher's sources are those of the model itself, more often than not
+    def table_of(names: tuple[str, ...]) -> NgramTable:
+        return _table(names, materials, encoder, labels, classifier.ngrams)
+
+    table = table_of(recipe.ngram_sources)
     say(f"n-grams weighed; {time.perf_counter() - began:.0f} s so far")
 
     settings = classifier.builder_settings()
@@ -295,12 +300,13 @@ def make(
     model.get_layer("ngrams").set_table(
         NgramTable(np.zeros_like(table.values), np.zeros_like(table.tags))
     )
+    unlabelled = {name: material for name, material in materials.items() if material.unlabelled}
     targets: dict[str, np.ndarray] = {}
     ends = []  # the weights at the end of each phase that is averaged
     for number, phase in enumerate(recipe.phases, 1):
         if number == 1 or phase.get("relabel"):
             read = None if number == 1 else partial(_log_odds, model, encoder)
-            teacher = _teacher(materials, encoder, labels, classifier.ngrams, read)
+            teacher = _teacher(unlabelled, encoder, labels, table_of(tuple(unlabelled)), read)
             targets = {
                 name: stages.array(
                     f"{name} in {number}", partial(_targets, material, labels, teacher)
@@ -540,18 +546,15 @@ def _teacher(
     materials: Mapping[str, Material],
     encoder: TextEncoder,
     labels: Sequence[str],
-    ngrams: int,
+    table: NgramTable,
     read: Callable[[list[str]], np.ndarray] | None,
 ) -> Callable[[list[str]], np.ndarray]:
     """A function that gives p(last label), against the first, of unlabelled texts.
 
-    It goes by the n-grams of the sources that have unlabelled texts, and by what a network `read`,
-    weighed so that those sources' validation labels are most likely.
+    It goes by the n-grams of these sources, in `table`, and by what a network `read`, weighed so
+    that the sources' validation labels are most likely.
     """
     from sklearn.linear_model import LogisticRegression
-
-    names = [name for name, material in materials.items() if material.unlabelled]
-    table = _table(names, materials, encoder, labels, ngrams)
 
     def features(texts: list[str]) -> np.ndarray:
         columns = [_scores(texts, encoder, table)]
@@ -559,8 +562,8 @@ def _teacher(
             columns.append(read(texts))
         return np.stack(columns, axis=1)
 
-    texts = [text for name in names for text in materials[name].validation.texts]
-    truth = [label for name in names for label in materials[name].validation.labels]
+    texts = [text for material in materials.values() for text in material.validation.texts]
+    truth = [label for material in materials.values() for label in material.validation.labels]
     scale = LogisticRegression(C=1e6).fit(features(texts), truth)
     column = list(scale.classes_).index(labels[-1])
     return lambda texts: scale.predict_proba(features(texts))[:, column]

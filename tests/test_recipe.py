@@ -526,7 +526,9 @@ def test_a_network_that_knows_better_than_ngrams_gives_the_labels(imdb):
             [1.0 if set(text.split()) & {*WORDS["positive"]} else -1.0 for text in texts]
         )
 
-    teach = module._teacher({"imdb": material}, encoder, ("negative", "positive"), 40, read)
+    sources, labels = {"imdb": material}, ("negative", "positive")
+    table = module._table(("imdb",), sources, encoder, labels, 40)
+    teach = module._teacher(sources, encoder, labels, table, read)
     found = teach(material.unlabelled)
     np.testing.assert_array_equal(found > 0.5, read(material.unlabelled) > 0)
 
