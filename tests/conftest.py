@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,29 @@ def saved_figures(monkeypatch) -> list[Any]:
 
     monkeypatch.setattr(Figure, "savefig", keep)
     return figures
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch) -> Callable[[str], AbstractContextManager[None]]:
+    """Within it, a fit ends as by Ctrl-C at its first `on_step` or `on_epoch`, as named."""
+    from sentiment.classifier import SentimentClassifier
+
+    fit = SentimentClassifier.fit
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def interrupted(report: str) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                SentimentClassifier,
+                "fit",
+                lambda *args, **options: fit(*args, **options | {report: stop}),
+            )
+            yield
+
+    return interrupted
 
 
 @pytest.fixture(scope="session")

@@ -1808,20 +1808,13 @@ def test_nothing_to_pretrain_on(call, reviews, tmp_path, kind):
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("again", ["--resume", "--overwrite"])
-def test_pretraining_that_is_interrupted(call, reviews, more, tmp_path, monkeypatch, again):
+def test_pretraining_that_is_interrupted(
+    call, reviews, more, tmp_path, monkeypatch, interrupted_at, again
+):
     """What was learned is kept, and it says so; it stands in nobody's way."""
     monkeypatch.setattr("sentiment.stepwise.CHECKPOINT_SECONDS", -1)
     command = ["train", "--data", reviews, "--pretrain", more, "--out", "m", *ONE_EPOCH]
-    fit = SentimentClassifier.fit
-
-    def interrupted(*args, **options):
-        def stop(_):
-            raise KeyboardInterrupt
-
-        return fit(*args, **options | {"on_step": stop})
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SentimentClassifier, "fit", interrupted)
+    with interrupted_at("on_step"):
         status, _, err = call(*command)
     assert status == 130
     assert {path.name for path in tmp_path.iterdir()} == {"more.txt", "m.pretrained.npz.steps"}

@@ -346,20 +346,11 @@ def test_command_that_asks_for_another_network(shipped, table, tmp_path, capsys)
 
 
 @pytest.mark.slow
-def test_resume_starts_from_the_same(shipped, table, tmp_path, capsys, monkeypatch):
+def test_resume_starts_from_the_same(shipped, table, tmp_path, capsys, interrupted_at):
     """As if the run had not been interrupted; another start is refused."""
     command = ["--data", str(table), "--epochs", "3", "--patience", "3", "--out"]
     assert train.main([*command, str(tmp_path / "whole")]) == 0
-    fit = SentimentClassifier.fit
-
-    def interrupted(*args, **options):
-        def stop(_):
-            raise KeyboardInterrupt
-
-        return fit(*args, **options | {"on_epoch": stop})
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SentimentClassifier, "fit", interrupted)
+    with interrupted_at("on_epoch"):
         assert train.main([*command, str(tmp_path / "cut")]) == 130
     capsys.readouterr()
     assert train.main([*command, str(tmp_path / "cut"), "--resume", "--from", "scratch"]) == 2
