@@ -42,17 +42,6 @@ CARD_FILE = "README.md"
 HASHED_FILES = (KERAS_FILE, ONNX_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 ALL_FILES = (*HASHED_FILES, MANIFEST_FILE, CARD_FILE)
 IN_MEMORY = "texts in memory"  # the source of texts that came from no file
-EPOCH_SETTINGS = (
-    "epochs",
-    "best_epoch",
-    "batch_size",
-    "learning_rate",
-    "warmup",
-    "clip_norm",
-    "class_weight",
-    "patience",
-    "start",
-)
 FREE_SETTINGS = ("word_dropout", "dropout", "recurrent_dropout")  # change no weight's shape
 
 
@@ -383,10 +372,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
     )
     settings = {**manifest.settings, **manifest.fitting}
     recipe = manifest.fitting.get("recipe")
-    hidden = EPOCH_SETTINGS if recipe else ()  # a recipe has phases of its own
-    plain = {
-        k: v for k, v in settings.items() if not isinstance(v, list | dict) and k not in hidden
-    }
+    plain = {k: v for k, v in settings.items() if not isinstance(v, list | dict)}
     return "\n".join(
         [
             f"# {folder.name}",

@@ -327,9 +327,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
                 ),
             },
             fitting={
+                **self._fit_settings(),
                 "start": None if start is None else start.folder.name,
                 "epochs": epochs,
                 "seconds": round(time.perf_counter() - started, 1),
+                "best_epoch": result.best_epoch,
+                "history": [dataclasses.asdict(report) for report in result.history],
             },
             settings=settings,
         )
@@ -354,7 +357,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             result: of fitting it.
             labels: in the order of its outputs; strings or numbers.
             splits: what it was fitted on, by name.
-            fitting: what the manifest says of fitting, beside this classifier's settings.
+            fitting: what the manifest says of fitting, beside how texts are read.
             settings: the builder's.
         """
         names = tuple(str(label) for label in labels)
@@ -365,12 +368,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
             label_values=label_values(names),
             fitting={
                 **{name: getattr(self, name) for name in _TEXT_SETTINGS},
-                **self._fit_settings(),
                 **fitting,
-                "best_epoch": result.best_epoch,
                 "temperature": result.temperature,
                 "parameters": model.count_params(),
-                "history": [dataclasses.asdict(report) for report in result.history],
             },
             data={
                 "source": IN_MEMORY,
@@ -514,12 +514,14 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         manifest = artifact.manifest
         fitting = manifest.fitting
         names = (*_TEXT_SETTINGS, *_FIT_SETTINGS)
-        own = {name: fitting[name] for name in names if name in fitting}  # older ones have fewer
+        # A recipe has phases instead of epochs, and older models fewer settings.
+        own = {name: fitting[name] for name in names if name in fitting}
         classifier = cls(manifest.model, **manifest.settings, **own)
         model = keras.saving.load_model(artifact.folder / KERAS_FILE, compile=False)
-        history = tuple(EpochReport(**report) for report in fitting["history"])
-        stopped_early = len(history) < (own["epochs"] or 0)  # a recipe counts no epochs
-        result = FitResult(history, fitting["best_epoch"], fitting["temperature"], stopped_early)
+        history = tuple(EpochReport(**report) for report in fitting.get("history", ()))
+        stopped_early = len(history) < fitting.get("epochs", 0)
+        best_epoch = fitting.get("best_epoch", 0)
+        result = FitResult(history, best_epoch, fitting["temperature"], stopped_early)
         classifier._set_fitted(artifact, model, result, np.array(manifest.labels))
         return classifier
 

@@ -305,8 +305,10 @@ def make(
     ends = []  # the weights at the end of each phase that is averaged
     for number, phase in enumerate(recipe.phases, 1):
         if number == 1 or phase.get("relabel"):
-            read = None if number == 1 else partial(_log_odds, model, encoder)
-            teacher = _teacher(unlabelled, encoder, labels, table_of(tuple(unlabelled)), read)
+            read = None if number == 1 else partial(_log_odds, model)
+            teacher = cache(
+                partial(_teacher, unlabelled, encoder, labels, table_of(tuple(unlabelled)), read)
+            )
             targets = {
                 name: stages.array(
                     f"{name} in {number}", partial(_targets, material, labels, teacher)
@@ -353,7 +355,7 @@ def make(
                 (m.split, m.measured),
             )
         },
-        fitting={"start": None, "recipe": recipe.name},
+        fitting={"recipe": recipe.name, "ema": classifier.ema, "seed": seed},
         settings=settings,
     )
     return _measure_and_save(classifier, materials, notes, folder, overwrite, measure, say)
@@ -524,20 +526,19 @@ def _table(
     return fit_table(encoder.encode(texts).token_ids, np.array(positive), ngrams=ngrams)
 
 
-def _scores(texts: Sequence[str], encoder: TextEncoder, table: NgramTable) -> np.ndarray:
-    """What the n-grams say of each text: float64 (texts,)."""
-    rows = encoder.encode(texts).token_ids
-    return np.array([ngram_scores(np.array([ids]), table)[0] for ids in rows])
-
-
 def _targets(
-    material: Material, labels: Sequence[str], teacher: Callable[[list[str]], np.ndarray]
+    material: Material,
+    labels: Sequence[str],
+    teacher: Callable[[], Callable[[list[str]], np.ndarray]],
 ) -> np.ndarray:
-    """Probabilities to learn, float32 (texts, num_classes): labels, then what the teacher says."""
+    """Probabilities to learn, float32 (texts, num_classes): labels, then what the teacher says.
+
+    `teacher` gives the teacher; nobody asks for it where all texts have labels.
+    """
     known = np.eye(len(labels), dtype=np.float32)[[labels.index(n) for n in material.train.labels]]
     taught = np.zeros((len(material.unlabelled), len(labels)), np.float32)
     if len(taught):
-        taught[:, -1] = teacher(material.unlabelled)
+        taught[:, -1] = teacher()(material.unlabelled)
         taught[:, 0] = 1 - taught[:, -1]
     return np.concatenate([known, taught])
 
@@ -547,19 +548,20 @@ def _teacher(
     encoder: TextEncoder,
     labels: Sequence[str],
     table: NgramTable,
-    read: Callable[[list[str]], np.ndarray] | None,
+    read: Callable[[list[list[int]]], np.ndarray] | None,
 ) -> Callable[[list[str]], np.ndarray]:
     """A function that gives p(last label), against the first, of unlabelled texts.
 
-    It goes by the n-grams of these sources, in `table`, and by what a network `read`, weighed so
-    that the sources' validation labels are most likely.
+    It goes by the n-grams of these sources, in `table`, and by what a network `read` in their ids,
+    weighed so that the sources' validation labels are most likely.
     """
     from sklearn.linear_model import LogisticRegression
 
     def features(texts: list[str]) -> np.ndarray:
-        columns = [_scores(texts, encoder, table)]
+        rows = encoder.encode(texts).token_ids
+        columns = [np.array([ngram_scores(np.array([ids]), table)[0] for ids in rows])]
         if read is not None:
-            columns.append(read(texts))
+            columns.append(read(rows))
         return np.stack(columns, axis=1)
 
     texts = [text for material in materials.values() for text in material.validation.texts]
@@ -569,9 +571,9 @@ def _teacher(
     return lambda texts: scale.predict_proba(features(texts))[:, column]
 
 
-def _log_odds(model: keras.Model, encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
+def _log_odds(model: keras.Model, token_ids: list[list[int]]) -> np.ndarray:
     """Log-odds of the last label against the first, float64 (texts,)."""
-    found = predict_token_ids(model, encoder.encode(texts).token_ids).astype(np.float64)
+    found = predict_token_ids(model, token_ids).astype(np.float64)
     return np.log(np.maximum(found[:, -1], 1e-30) / np.maximum(found[:, 0], 1e-30))
 
 
