@@ -6,15 +6,17 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT = 1
 
 
-def identity_of(model: keras.Model, *parts: Any) -> str:
+def identity_of(model: "keras.Model", *parts: Any) -> str:
     """Hash of network, data and settings: a checkpoint is only good for the same ones.
 
     Not of `model.to_json()`, which names the optimizer by how many the process has made.
@@ -29,14 +31,18 @@ def identity_of(model: keras.Model, *parts: Any) -> str:
     return digest.hexdigest()
 
 
-def training_state(model: keras.Model, optimizer: keras.Optimizer) -> list[Any]:
+def training_state(model: "keras.Model", optimizer: "keras.Optimizer") -> list[Any]:
     """The variables that a run changes: weights, optimiser, and the random state of dropout."""
-    seeds = [  # which `model.weights` leaves out
+    return [*model.weights, *optimizer.variables, *_dropout_state(model)]
+
+
+def _dropout_state(model: "keras.Model") -> list[Any]:
+    """What dropout draws next, which `model.weights` leaves out."""
+    return [
         generator.state
         for layer in model._flatten_layers(include_self=False)
         for generator in getattr(layer, "_seed_generators", [])
     ]
-    return [*model.weights, *optimizer.variables, *seeds]
 
 
 def write_checkpoint(
@@ -88,15 +94,18 @@ def steps_path(path: Path) -> Path:
 
 
 def keep_weights(
-    path: Path | None, identity: str, model: keras.Model, fit: Callable[[Path | None], None]
+    path: Path | None, identity: str, model: "keras.Model", fit: Callable[[Path | None], None]
 ) -> bool:
     """Give a network the weights that a fit of it ends with, unless they are kept already.
+
+    The random state of its dropout is kept too, so that a fit that follows is the same.
 
     Args:
         path: where they are kept; `None` keeps them nowhere.
         identity: of the fit.
         model: the network, changed in place.
-        fit: changes it; called with the file for its own checkpoint.
+        fit: changes it; called with the file for its own checkpoint, which is removed once the
+            weights are kept.
 
     Returns:
         Whether they were there.
@@ -107,11 +116,28 @@ def keep_weights(
     if path is None:
         fit(None)
         return False
+    state = [*model.weights, *_dropout_state(model)]
     found = path.exists()
     if not found:
         fit(steps_path(path))
-        arrays = {f"weights_{i}": weight for i, weight in enumerate(model.get_weights())}
+        arrays = {f"state_{i}": np.asarray(variable) for i, variable in enumerate(state)}
         write_checkpoint(path, identity, {}, arrays)
     _, arrays = read_checkpoint(path, identity)
-    model.set_weights([arrays[f"weights_{i}"] for i in range(len(arrays))])
+    for i, variable in enumerate(state):
+        variable.assign(arrays[f"state_{i}"])
+    steps_path(path).unlink(missing_ok=True)
     return found
+
+
+def pretrained_path(checkpoint: Path) -> Path:
+    """Where a run with this checkpoint keeps the weights that it starts from."""
+    return checkpoint.with_name(f"{checkpoint.name}.pretrained")
+
+
+def files_of_run(checkpoint: Path) -> tuple[Path, Path, Path]:
+    """All files that a run with this checkpoint may leave.
+
+    They are itself, the weights that the run starts from, and what there is while these are fitted.
+    """
+    path = pretrained_path(checkpoint)
+    return checkpoint, path, steps_path(path)

@@ -27,6 +27,7 @@ from sentiment.artifact import (
     save_artifact,
     start_folder,
 )
+from sentiment.checkpoints import files_of_run, pretrained_path
 from sentiment.data import Reviews, label_values, order_labels
 from sentiment.equations import network_of
 from sentiment.fitting import (
@@ -42,7 +43,7 @@ from sentiment.ngrams import fit_table
 from sentiment.onnx_export import export_onnx
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import TextEncoder, checked_texts
-from sentiment.pretraining import pretrained_path, start_from, start_from_texts
+from sentiment.pretraining import start_from, start_from_texts
 from sentiment.stepwise import StepReport
 from sentiment.windows import LONGEST, Corpus
 
@@ -228,7 +229,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
                 word vectors and a language model to start from.
             on_step: called now and then while the language model is fitted.
             checkpoint, resume, callbacks, on_epoch, progress: as `fitting.fit_model`; the weights
-                to start from are kept beside the checkpoint.
+                to start from are kept beside the checkpoint.  What another run left there is
+                removed, unless `resume`.
 
         Returns:
             The classifier itself.
@@ -265,17 +267,28 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         if unseen:
             raise ValueError(f"The validation label {unseen[0]!r} does not occur in training.")
 
-        started = time.perf_counter()
-        index = {name: i for i, name in enumerate(names)}
         start = self._start()
-        encoder = self.encoder([*texts, *unlabelled], start)
         settings = self._builder_settings(start)
+        ngrams = settings.get("ngrams") if start is None else 0  # a saved model brings its table
+        values = label_values(names)
+        if ngrams and values is None:
+            raise ValueError(
+                "`ngrams` must be 0 for labels without an order. "
+                f"Received: {ngrams}, with the labels {', '.join(names)}"
+            )
+
+        started = time.perf_counter()
+        if checkpoint is not None and not resume:
+            for path in files_of_run(checkpoint):
+                path.unlink(missing_ok=True)
+        index = {name: i for i, name in enumerate(names)}
+        encoder = self.encoder([*texts, *unlabelled], start)
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)
         if start is not None:
             start_from(
                 model,
                 keras.saving.load_model(start.folder / KERAS_FILE, compile=False),
-                values=label_values(names),
+                values=values,
                 saved_values=start.manifest.label_values,
                 same_labels=start.manifest.labels == names,
             )
@@ -292,15 +305,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         train_ids = encoder.encode(texts).token_ids
         train_labels = np.array([index[str(label)] for label in labels])
         table = None
-        if settings.get("ngrams") and start is None:
-            values = label_values(names)
-            if values is None:
-                raise ValueError(
-                    "`ngrams` must be 0 for labels without an order. "
-                    f"Received: {settings['ngrams']}, with the labels {', '.join(names)}"
-                )
+        if ngrams:
             positive = (np.array(values)[train_labels] + 1) / 2
-            table = fit_table(train_ids, positive, ngrams=settings["ngrams"])
+            table = fit_table(train_ids, positive, ngrams=ngrams)
         result = fit_model(
             model,
             train_ids,
@@ -544,13 +551,21 @@ def _checked_texts(texts: Sequence[str], labels: Sequence[Any]) -> tuple[list[st
     if not texts:
         raise ValueError("Expected at least one text. Received none.")
     for position, label in enumerate(labels):
-        if label is None or label != label:  # a missing value in a table is None or NaN
+        if _is_missing(label):
             raise ValueError(
                 f"Expected a label for every text. Received: {label!r} at position {position}"
             )
     if len({isinstance(label, str) for label in labels}) > 1:
         raise ValueError("Expected labels of one type. Received: strings and others.")
     return texts, labels
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it is what a table has where there is no value: None, NaN or pandas' NA."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA has no truth value
+        return True
 
 
 def _described(reviews: Reviews) -> dict[str, Any]:

@@ -671,7 +671,7 @@ def _training_entries(
     """What `load_unlabelled` reads, and notes."""
     if path.is_dir() or _is_archive(path):
         return _file_entries(_training_files(path), name), []
-    if path.name.lower().endswith((".txt", ".txt.gz")):
+    if _has_lines(path):
         if text_column is not None:
             raise DataError(f"--text-column goes with a file of rows. Received: {source}")
         return _line_entries(path), []
@@ -689,8 +689,8 @@ def _located(source: str | Path, *columns: str | None, progress: bool = False) -
     if not str(source):
         raise DataError("Expected a source: `sample`, `imdb`, or a path. Received an empty name.")
     named = str(source) in ("sample", "imdb")
-    is_table = not named and not path.is_dir() and not _is_archive(path)
-    if not is_table and (named or path.exists()) and any(columns):
+    rows_or_lines = is_table(source) or _has_lines(path)
+    if not rows_or_lines and (named or path.exists()) and any(columns):
         raise DataError(
             f"--text-column and --label-column go with a file of rows. Received: {source}"
         )
@@ -741,6 +741,18 @@ class _Entry:
     label: str = ""
     split: str = ""
     problem: str = ""
+
+
+def is_table(source: str | Path) -> bool:
+    """Whether a source is a file of rows, whose columns have names."""
+    path = Path(source)
+    named = str(source) in ("sample", "imdb")
+    is_file = path.exists() and not path.is_dir()
+    return not named and is_file and not _is_archive(path) and not _has_lines(path)
+
+
+def _has_lines(path: Path) -> bool:
+    return path.name.lower().endswith((".txt", ".txt.gz"))
 
 
 def _is_archive(path: Path) -> bool:

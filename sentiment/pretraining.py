@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sentiment.checkpoints import identity_of, keep_weights, steps_path
+from sentiment.checkpoints import identity_of, keep_weights
 from sentiment.models import TokenMask
 from sentiment.preprocessing import OOV_ID, PADDING_ID
 from sentiment.stepwise import StepReport, fit_steps
@@ -258,17 +258,6 @@ def start_from_texts(
         )
 
     keep_weights(kept, identity, model, fit)
-
-
-def pretrained_path(checkpoint: Path) -> Path:
-    """Where a run with this checkpoint keeps the weights that it starts from."""
-    return checkpoint.with_name(checkpoint.name.replace(".checkpoint", ".pretrained"))
-
-
-def pretrained_paths(checkpoint: Path) -> tuple[Path, Path]:
-    """That file, and the one that is there while the weights are being fitted."""
-    path = pretrained_path(checkpoint)
-    return path, steps_path(path)
 
 
 def _is_recurrent(layer: keras.layers.Layer) -> bool:

@@ -10,10 +10,12 @@ Source of the averaging: Izmailov et al., "Averaging weights leads to wider opti
 generalization" (2018).
 """
 
+import inspect
 import json
+import re
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -50,6 +52,11 @@ from sentiment.treebank import held_out, load_treebank
 from sentiment.windows import LONGEST, Corpus, PartialCrossentropy, Source, batches_of
 
 RECIPES = Path(__file__).with_name("recipes")
+STAGE = re.compile(r".+-[0-9a-f]{12}\.npz(\.steps)?(\.part)?")  # a file that a stage leaves
+PHASE = ("steps", "learning_rate", "sources")  # what a phase has
+SOURCE = ("share", "batch_size", "window")  # and each of its sources
+PRETRAINING = ("steps", "window", "batch_size", "learning_rate")  # arguments of `pretrain`
+HELD_OUT = 850  # sentences of the treebank to validate on, a tenth
 SENTENCES = 3.0  # how often the treebank's sentences are drawn, beside shorter phrases
 NEUTRAL_PHRASES = 0.3  # and neutral phrases, most of which are fragments, beside others
 
@@ -152,19 +159,55 @@ def load_recipe(name: str) -> Recipe:
             values.get("more_words", 0),
             tuple(values.get("averaged", ())),
         )
+        _check_recipe(recipe, path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise DataError(f"{path} is not a recipe: {error}") from error
-    unknown = set(recipe.sources) - set(READERS)
-    if unknown:
+    except (TypeError, AttributeError) as error:  # a number where a table or list belongs
+        raise DataError(f"{path} is not a recipe: {error}") from error
+    return recipe
+
+
+def _check_recipe(recipe: Recipe, path: Path) -> None:
+    """Find out before a long run what it would stumble over."""
+
+    def check(
+        name: str, received: Iterable[str], allowed: Iterable[str], needed: Iterable[str] = ()
+    ) -> None:
+        for one in received:
+            if one not in allowed:
+                listed = ", ".join(allowed)
+                raise DataError(f"{path}: `{name}` must be of {listed}. Received: {one!r}")
+        for one in needed:
+            if one not in received:
+                raise DataError(f"{path}: `{name}` has no `{one}`.")
+
+    check("sources", recipe.sources, READERS)
+    check("ngram_sources", recipe.ngram_sources, recipe.sources)
+    settings = [*inspect.signature(SentimentClassifier).parameters]
+    settings.remove("start_from")  # a recipe starts from texts
+    check("settings", recipe.settings, settings, ["ngrams"])
+    check("pretraining", recipe.pretraining, PRETRAINING)
+    if recipe.labels != order_labels(recipe.labels) or label_values(recipe.labels) is None:
         raise DataError(
-            f"{path}: `sources` must be of {', '.join(READERS)}. Received: {sorted(unknown)[0]!r}"
+            f"{path}: `labels` must be names that have an order, from negative to positive. "
+            f"Received: {list(recipe.labels)}"
         )
-    if not set(recipe.averaged) <= set(range(1, len(recipe.phases) + 1)):
+    if recipe.settings["ngrams"] < 1:
+        raise DataError(
+            f"{path}: `ngrams` must be above 0, since the teacher goes by them. "
+            f"Received: {recipe.settings['ngrams']}"
+        )
+    numbers = range(1, len(recipe.phases) + 1)
+    if not set(recipe.averaged) <= set(numbers):
         raise DataError(
             f"{path}: `averaged` must be of the phases 1 to {len(recipe.phases)}. "
             f"Received: {list(recipe.averaged)}"
         )
-    return recipe
+    for number, phase in zip(numbers, recipe.phases, strict=True):
+        check(f"phases[{number}]", phase, (*PHASE, "relabel"), PHASE)
+        check(f"phases[{number}].sources", phase["sources"], recipe.sources)
+        for name, options in phase["sources"].items():
+            check(f"phases[{number}].sources.{name}", options, SOURCE, SOURCE)
 
 
 # --------------------------------------------------------------------------------------- sources
@@ -194,7 +237,12 @@ def _sample(path: str, seed: int) -> Material:
 
 def _treebank(path: str, seed: int) -> Material:
     treebank = load_treebank(path)
-    phrases, validation = held_out(treebank, seed=seed)
+    if len(treebank.train) <= HELD_OUT:
+        raise DataError(
+            f"{path} has {len(treebank.train):,} training sentences. Expected the whole treebank, "
+            "8,544 of them."
+        )
+    phrases, validation = held_out(treebank, count=HELD_OUT, seed=seed)
     sentences = set(treebank.train.texts)
     often = np.array([SENTENCES if text in sentences else 1.0 for text in phrases.texts])
     often[np.array(phrases.labels) == NEUTRAL] *= NEUTRAL_PHRASES
@@ -237,6 +285,7 @@ def make(
     folder: Path,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     measure: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Measured]:
@@ -245,9 +294,10 @@ def make(
     Args:
         recipe: the recipe.
         paths: where sources are that do not come with the package, by name.
-        folder: where the model is written.  What its stages gave lies beside it in a folder that
-            ends in `.recipe`; a run that finds its own there goes on from them.
+        folder: where the model is written.  What its stages gave lies beside it, in
+            `stages_folder(folder)`, and stays there.
         overwrite: whether a model folder may be replaced.
+        resume: go on from stages that are there; else those are removed once all sources are read.
         measure: whether to measure on the test splits; else on validation texts alone.
         say: told of the progress, line by line.
 
@@ -259,6 +309,15 @@ def make(
     classifier = SentimentClassifier(**recipe.settings)
     classifier.check_settings()
     check_writable(folder, overwrite=overwrite)
+    left = stages_folder(folder)
+    _check_stages(left)
+    for name in paths:
+        if name not in recipe.sources or name == "drills":
+            needed = [source for source in recipe.sources if source != "drills"]
+            raise DataError(
+                f"This recipe takes no source {name!r} from elsewhere. Its sources: "
+                f"{', '.join(needed)}."
+            )
     labels, seed = recipe.labels, classifier.seed
     materials = {name: READERS[name](paths.get(name, name), seed) for name in recipe.sources}
     materials, notes = _without_leaks(materials)
@@ -287,7 +346,9 @@ def make(
     hashes = [c.sha256() for c in corpora.values()]
     hashes += [part.sha256() for m in materials.values() for part in (m.train, m.validation)]
     identity = identity_of(model, hashes, dict(recipe.settings), dict(recipe.pretraining))
-    stages = _Stages(folder.with_name(f"{folder.name}.recipe"), identity, say)
+    if not resume:
+        remove_stages(left)
+    stages = _Stages(left, identity, say)
     start_from_texts(
         model,
         Corpus.joined(list(corpora.values())),
@@ -419,6 +480,34 @@ def _line(result: Measured) -> str:
         f"{', '.join(result.labels)} (95 % interval {low:.2%} to {high:.2%}), "
         f"calibration error {result.evaluation.ece:.2%}"
     )
+
+
+def stages_folder(folder: Path) -> Path:
+    """Where the stages lie of a model that is made in this folder."""
+    return folder.absolute().with_name(f"{folder.name}.recipe")
+
+
+def remove_stages(stages: Path) -> None:
+    """Remove this folder of stages, if it is there."""
+    _check_stages(stages)
+    if stages.exists():
+        for path in stages.iterdir():
+            path.unlink()
+        stages.rmdir()
+
+
+def _check_stages(stages: Path) -> None:
+    """Raise `ValueError` where something stands in the place of stages that is none of theirs."""
+    if not stages.exists():
+        return
+    others = [stages]
+    if stages.is_dir():
+        others = [path for path in sorted(stages.iterdir()) if not STAGE.fullmatch(path.name)]
+    if others:
+        raise ValueError(
+            f"{others[0]} is in the way of what the recipe's stages give, and was not made by "
+            "them. Move it, or choose another --out."
+        )
 
 
 class _Stages:

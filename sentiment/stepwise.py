@@ -30,7 +30,7 @@ class StepReport:
         step: updates so far.
         steps: updates of the whole run.
         loss: mean training loss since the last report.
-        seconds: since this process began.
+        seconds: since the first of these updates in this process.
     """
 
     step: int
@@ -63,7 +63,7 @@ def fit_steps(
         learning_rate, warmup, clip_norm: as `fitting.fit_model`.
         ema: decay of the running average of the weights, which the network has at the end.
         checkpoint: keeps all state every minute; a run that finds its own there goes on from it.
-            It is removed at the end.
+            The caller removes it.
         identity: of the run, from `checkpoints.identity_of`.
         on_report: called twenty times, evenly over the run.
 
@@ -106,5 +106,3 @@ def fit_steps(
             total, counted = 0.0, 0
     if ema is not None:
         optimizer.finalize_variable_values(model.trainable_variables)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment import command_line
-from sentiment.data import DataError, Splits, load_splits, load_unlabelled
+from sentiment.data import DataError, Splits, Table, is_table, load_splits, load_unlabelled
 
 if TYPE_CHECKING:
     from sentiment.artifact import Artifact
@@ -103,13 +102,9 @@ def train(
     Raises:
         ValueError: a setting is out of range, or the folder or checkpoint stands in the way.
     """
-    from sentiment.pretraining import pretrained_paths
+    from sentiment.checkpoints import files_of_run
 
     checkpoint = check_out(folder, overwrite=overwrite, resume=resume)
-    kept = (checkpoint, *pretrained_paths(checkpoint))
-    if not resume:
-        for path in kept:
-            path.unlink(missing_ok=True)
     try:
         classifier.fit(
             splits.train.texts,
@@ -139,7 +134,7 @@ def train(
         evaluation=evaluation,
         evaluated_split=split,
     )
-    for path in kept:
+    for path in files_of_run(checkpoint):
         path.unlink(missing_ok=True)
     return Training(folder, evaluation, split)
 
@@ -148,19 +143,27 @@ def check_out(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     """The checkpoint that belongs to an output folder, if a run may use both.
 
     Raises:
-        ValueError: the folder exists or cannot be written, or an unfinished run's checkpoint
-            exists and neither `resume` nor `overwrite` says what to do with it.
+        ValueError: the folder exists or cannot be written, or there is something of an unfinished
+            run and neither `resume` nor `overwrite` says what to do with it.
     """
     from sentiment.artifact import check_writable
+    from sentiment.checkpoints import files_of_run
 
     check_writable(folder, overwrite=overwrite)
     checkpoint = folder.absolute().with_name(f"{folder.name}.checkpoint.npz")
-    if checkpoint.exists() and not (overwrite or resume):
-        raise ValueError(
-            f"{checkpoint} is left from a run that did not end. Add --resume to go on, "
-            "or --overwrite to start again."
-        )
+    if not (overwrite or resume):
+        check_nothing_left(*files_of_run(checkpoint))
     return checkpoint
+
+
+def check_nothing_left(*paths: Path) -> None:
+    """Raise `ValueError` for the first of these files of an unfinished run that exists."""
+    for path in paths:
+        if path.exists():
+            raise ValueError(
+                f"{path} is left from a run that did not end. Add --resume to go on, "
+                "or --overwrite to start again."
+            )
 
 
 def choose_start(
@@ -354,8 +357,8 @@ def _main(options: argparse.Namespace) -> None:
     with command_line.quiet_import():
         import keras
 
+        from sentiment.checkpoints import files_of_run
         from sentiment.classifier import SentimentClassifier
-        from sentiment.pretraining import pretrained_paths
     classifier = SentimentClassifier(model, **settings)
     classifier.check_settings()
 
@@ -378,7 +381,7 @@ def _main(options: argparse.Namespace) -> None:
     print(start_line, flush=True)
     unlabelled = []
     if options.pretrain is not None:
-        unlabelled = _unlabelled(options.pretrain, splits, watched)
+        unlabelled = _unlabelled(options, splits, watched)
     callbacks: list[Any] = []
     if options.log_csv is not None:
         callbacks.append(keras.callbacks.CSVLogger(options.log_csv, append=options.resume))
@@ -424,17 +427,22 @@ def _main(options: argparse.Namespace) -> None:
         advice = "No epoch was finished; nothing was written."
         if checkpoint.exists():
             advice = "The finished epochs are kept; add --resume to the same command to go on."
-        elif any(path.exists() for path in pretrained_paths(checkpoint)):
+        elif any(path.exists() for path in files_of_run(checkpoint)):
             advice = "The language model so far is kept; add --resume to the same command to go on."
         raise KeyboardInterrupt(advice) from None
     _print_training(training, classifier)
 
 
-def _unlabelled(source: str, splits: Splits, watched: bool) -> list[str]:
+def _unlabelled(options: argparse.Namespace, splits: Splits, watched: bool) -> list[str]:
     """Texts to pre-train on, without those that are like a text to validate or test on."""
     from sentiment.leaks import find_leaks
 
-    texts, notes = load_unlabelled(source, progress=watched)
+    source, column = options.pretrain, options.text_column
+    if column is not None and not (is_table(source) and column in Table(Path(source)).columns):
+        column = None  # it is that of --data alone
+    texts, notes = load_unlabelled(
+        source, text_column=column, skip_bad_rows=options.skip_bad_rows, progress=watched
+    )
     measured = splits.validation.texts + splits.test.texts
     leaks = {leak.position for leak in find_leaks(texts, measured)}
     if leaks:
@@ -463,30 +471,26 @@ def _make(options: argparse.Namespace) -> None:
             f"--resume alone. Received also: --{others[0].removeprefix('start_').replace('_', '-')}"
         )
     with command_line.quiet_import():
-        from sentiment.recipe import load_recipe, make
+        from sentiment.recipe import load_recipe, make, remove_stages, stages_folder
 
     recipe = load_recipe(options.recipe)
     out = options.out or Path("saved_models") / recipe.name
-    stages = out.absolute().with_name(f"{out.name}.recipe")
-    if stages.exists() and not (options.resume or options.overwrite):
-        raise ValueError(
-            f"{stages} is left from a run that did not end. Add --resume to go on, or --overwrite "
-            "to start again."
-        )
-    if stages.exists() and not options.resume:
-        shutil.rmtree(stages)
+    stages = stages_folder(out)
+    if not (options.resume or options.overwrite):
+        check_nothing_left(stages)
     try:
         make(
             recipe,
             dict(options.sources),
             out,
             overwrite=options.overwrite,
+            resume=options.resume,
             say=lambda line: print(line, flush=True),
         )
     except KeyboardInterrupt:
         advice = "What was done is kept; add --resume to the same command to go on."
         raise KeyboardInterrupt(advice) from None
-    shutil.rmtree(stages, ignore_errors=True)
+    remove_stages(stages)
     _print_saved(out)
 
 

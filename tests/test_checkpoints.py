@@ -9,8 +9,10 @@ import pytest
 
 from sentiment import checkpoints
 from sentiment.checkpoints import (
+    files_of_run,
     identity_of,
     keep_weights,
+    pretrained_path,
     read_checkpoint,
     training_state,
     write_checkpoint,
@@ -210,6 +212,51 @@ def test_weights_are_kept_and_read_again(tmp_path):
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected)
     assert [p.name for p in path.parent.iterdir()] == ["first.npz"]
+
+
+def test_what_dropout_draws_next_is_kept(tmp_path):
+    """Else a run that goes on after a fit would not be the one that was never stopped."""
+    ids = np.arange(1, 12, dtype="int32")[None]
+    model, other = (network(name="bilstm", dropout=0.5, word_dropout=0.4) for _ in range(2))
+
+    def fit(_):
+        model(ids, training=True)
+
+    keep_weights(tmp_path / "first.npz", "me", model, fit)
+    keep_weights(tmp_path / "first.npz", "me", other, never)
+    expected = np.array(model(ids, training=True))
+    np.testing.assert_array_equal(other(ids, training=True), expected)
+    assert (np.array(model(ids, training=True)) != expected).any()
+
+
+def test_a_fits_own_checkpoint_is_there_until_its_weights_are_kept(tmp_path, monkeypatch):
+    path, steps = tmp_path / "first.npz", tmp_path / "first.npz.steps"
+
+    def full(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_checkpoint", full)
+        with pytest.raises(OSError, match="^disk full$"):
+            keep_weights(path, "me", network(), lambda own: own.write_bytes(b"all steps"))
+    assert [p.name for p in tmp_path.iterdir()] == [steps.name]
+    keep_weights(path, "me", network(), lambda _: None)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    steps.write_bytes(b"left by a kill between the two")
+    keep_weights(path, "me", network(), never)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_files_of_a_run():
+    """All different, whatever the checkpoint is called."""
+    for name in ("model.checkpoint.npz", "run.npz", "run"):
+        checkpoint = Path("a.checkpoint") / name
+        assert pretrained_path(checkpoint) == checkpoint.with_name(f"{name}.pretrained")
+        assert files_of_run(checkpoint) == (
+            checkpoint,
+            checkpoint.with_name(f"{name}.pretrained"),
+            checkpoint.with_name(f"{name}.pretrained.steps"),
+        )
 
 
 def test_weights_of_another_fit_are_refused(tmp_path):

@@ -313,6 +313,7 @@ def test_validation_decides_on_the_best_epoch():
         (["a", "b", "c"], [0, 0, 1], ValueError, "The label '1' has only one text. Expected at l"),
         (["a"] * 4, [0, 1, None, 0], ValueError, "Expected a label for every text. Received: Non"),
         (["a"] * 4, [0, 1, 1, float("nan")], ValueError, "Expected a label for every text. Recei"),
+        (["a"] * 4, [0, 1, 1, pd.NA], ValueError, "Expected a label for every text. Received: <NA"),
         (["a"] * 4, [1, "1", 0, 0], ValueError, "Expected labels of one type"),
     ],
 )

@@ -1,5 +1,6 @@
 """The commands as a person uses them: one chain, every wrong input, and Ctrl-C."""
 
+import argparse
 import csv
 import gzip
 import importlib.util
@@ -1454,12 +1455,14 @@ def test_log_that_exists_or_cannot_be_written(refused, reviews, tmp_path):
     )
 
 
-def test_left_checkpoint_is_refused(refused, reviews, tmp_path):
-    (tmp_path / "new.checkpoint.npz").write_bytes(b"x")
+@pytest.mark.parametrize("ending", ["", ".pretrained", ".pretrained.steps"])
+def test_what_a_run_left_is_refused(refused, reviews, tmp_path, ending):
+    left = tmp_path / f"new.checkpoint.npz{ending}"
+    left.write_bytes(b"x")
     found = refused("train", "--data", reviews, "--out", "new", *ONE_EPOCH)
     assert found == (
-        f"{tmp_path / 'new.checkpoint.npz'} is left from a run that did not end. Add --resume to "
-        "go on, or --overwrite to start again."
+        f"{left} is left from a run that did not end. Add --resume to go on, or --overwrite to "
+        "start again."
     )
 
 
@@ -1470,7 +1473,7 @@ def test_overwrite_removes_a_left_checkpoint_at_once(call, reviews, tmp_path, mo
         raise KeyboardInterrupt
 
     (tmp_path / "new.checkpoint.npz").write_bytes(b"x")
-    monkeypatch.setattr(SentimentClassifier, "fit", interrupted)
+    monkeypatch.setattr("sentiment.classifier.fit_model", interrupted)
     status, _, err = call("train", "--data", reviews, "--out", "new", "--overwrite", *ONE_EPOCH)
     assert status == 130
     assert err == (
@@ -1786,6 +1789,38 @@ def test_pretrain(call, reviews, more, tmp_path):
     assert "unheard" in load_artifact(tmp_path / "m").encoder.tokenizer.word_index
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_pretrain_on_a_table_with_a_bad_row(call, reviews, tmp_path):
+    """The option that the message advises is heard."""
+    words = ["an unheard thing", "", "another unheard thing"]
+    write_csv(tmp_path / "more.csv", [{"review": text, "verdict": "a hero"} for text in words])
+    command = ["train", "--data", reviews, "--pretrain", "more.csv", "--out", "m", *ONE_EPOCH]
+    status, _, err = call(*command)
+    assert status == 2
+    assert err.endswith("leave them out with --skip-bad-rows.\n")
+    status, out, _ = call(*command, "--skip-bad-rows")
+    assert status == 0
+    assert "more.csv: 2 unlabelled texts" in out.splitlines()
+
+
+def test_column_of_the_unlabelled_texts(reviews, tmp_path):
+    """That of --text-column, where they are a table that has it."""
+    write_csv(tmp_path / "more.csv", [{"comment": "unheard", "review": "thing"}])
+    (tmp_path / "more.txt").write_text("a line of its own")
+    splits = load_splits(reviews, text_column="review")
+
+    def read(name: str, column: str | None) -> list[str]:
+        options = argparse.Namespace(
+            pretrain=str(tmp_path / name), text_column=column, skip_bad_rows=False
+        )
+        return train._unlabelled(options, splits, False)
+
+    assert read("more.csv", "comment") == ["unheard"]
+    assert read("more.csv", "review") == read("more.csv", "other") == ["thing"]
+    assert read("more.csv", None) == ["thing"]
+    assert read("more.txt", "comment") == ["a line of its own"]
+
+
 @pytest.mark.parametrize("start", ["default", "folder"])
 def test_pretrain_and_a_saved_model(refused, reviews, start):
     assert refused("train", "--data", reviews, "--pretrain", "more.txt", "--from", start) == (
@@ -1817,7 +1852,8 @@ def test_pretraining_that_is_interrupted(
     with interrupted_at("on_step"):
         status, _, err = call(*command)
     assert status == 130
-    assert {path.name for path in tmp_path.iterdir()} == {"more.txt", "m.pretrained.npz.steps"}
+    left = "m.checkpoint.npz.pretrained.steps"
+    assert {path.name for path in tmp_path.iterdir()} == {"more.txt", left}
     assert err.endswith("add --resume to the same command to go on.\n")
     other = ["--seed", "1"] if again == "--overwrite" else []
     status, out, err = call(*command, again, *other)

@@ -2,7 +2,6 @@
 
 import random
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,7 +17,6 @@ from sentiment.pretraining import (
     VECTOR_STD,
     NextWords,
     pretrain,
-    pretrained_path,
     start_from_texts,
     word_vectors,
 )
@@ -351,10 +349,6 @@ def test_fewer_words_than_a_vector_is_wide():
     assert np.isfinite(vectors).all()
 
 
-def test_pretrained_path():
-    assert pretrained_path(Path("a.b/model.checkpoint.npz")) == Path("a.b/model.pretrained.npz")
-
-
 # -------------------------------------------------------------------------------------- classifier
 
 TINY = {"model": "rnn", "units": 3, "embedding_dim": 3, "max_length": 8, "epochs": 2}
@@ -447,11 +441,56 @@ def test_resumed_classifier_keeps_its_start(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fitted(checkpoint=checkpoint, on_epoch=stop)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names >= {"cut.checkpoint.npz", "cut.pretrained.npz"}
+    assert names >= {"cut.checkpoint.npz", "cut.checkpoint.npz.pretrained"}
     monkeypatch.setattr(pretraining, "fit_steps", never)
     epochs = []
     cut = fitted(checkpoint=checkpoint, resume=True, on_epoch=lambda e: epochs.append(e.epoch))
-    assert kept == ["whole.pretrained.npz.steps", "cut.pretrained.npz.steps"]
+    assert kept == [f"{name}.checkpoint.npz.pretrained.steps" for name in ("whole", "cut")]
     assert epochs == [2]
     for found, expected in zip(cut.model_.get_weights(), whole.model_.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_what_another_run_left_is_removed(tmp_path):
+    """Unless it is to go on; a checkpoint may have any name."""
+    checkpoint = tmp_path / "run.npz"
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(checkpoint=checkpoint, on_epoch=stop)
+    other = SentimentClassifier(**TINY)
+    steps, epochs = [], []
+    with pytest.raises(KeyboardInterrupt):
+        other.fit(
+            TEXTS,
+            LABELS,
+            validation=VALIDATION,
+            unlabelled=MORE[:2],
+            checkpoint=checkpoint,
+            on_step=steps.append,
+            on_epoch=stop,
+        )
+    assert len(steps) == 1
+    other.fit(
+        TEXTS,
+        LABELS,
+        validation=VALIDATION,
+        unlabelled=MORE[:2],
+        checkpoint=checkpoint,
+        resume=True,
+        on_step=never,
+        on_epoch=lambda epoch: epochs.append(epoch.epoch),
+    )
+    assert epochs == [2]
+
+
+def test_ngrams_of_labels_without_an_order_are_refused_before_all_else():
+    message = (
+        "`ngrams` must be 0 for labels without an order. Received: 5, with the labels cat, dog"
+    )
+    classifier = SentimentClassifier(**TINY, ngrams=5)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        classifier.fit(TEXTS, ["cat", "dog"] * 6, unlabelled=MORE, on_step=never)

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,7 +19,7 @@ from sentiment import recipe as module
 from sentiment.artifact import CARD_FILE, load_artifact
 from sentiment.behaviour import CAPABILITIES, measure_behaviour
 from sentiment.classifier import SentimentClassifier
-from sentiment.data import DataError, Reviews, bundled, label_values, load_reviews, order_labels
+from sentiment.data import DataError, Reviews, bundled, load_reviews
 from sentiment.ngrams import fit_table
 from sentiment.predictor import Predictor
 from sentiment.preprocessing import TextEncoder
@@ -98,29 +97,32 @@ sources.treebank = { share = 0.5, batch_size = 6, window = 5 }
 """
 
 
+def changed(old: str, new: str) -> bytes:
+    """The first recipe with a change."""
+    assert FIRST.count(old) == 1
+    return FIRST.replace(old, new).encode()
+
+
 @pytest.mark.parametrize("name", list_recipes())
 def test_shipped_recipes_can_be_made(name):
     """All that a long run would stumble over is known before it."""
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert recipe.labels == order_labels(recipe.labels)
-    assert label_values(recipe.labels) is not None
     classifier = SentimentClassifier(**recipe.settings)
     classifier.check_settings()
-    assert classifier.ngrams > 0
-    assert set(recipe.pretraining) <= set(inspect.signature(pretrain).parameters)
     used = set()
     for phase in recipe.phases:
-        assert phase.keys() - {"relabel"} == {"steps", "learning_rate", "sources"}
         assert phase["steps"] > 0 < phase["learning_rate"]
         used |= phase["sources"].keys()
         for options in phase["sources"].values():
-            assert options.keys() == {"share", "batch_size", "window"}
             assert options["window"] <= classifier.max_length
-    assert used == set(recipe.sources) <= set(READERS)
-    assert set(recipe.ngram_sources) <= used
+    assert used == set(recipe.sources)
     assert recipe.more_words >= 0
     assert not recipe.averaged or max(recipe.averaged) == len(recipe.phases)  # none is for nothing
+
+
+def test_pretraining_settings_are_those_of_pretrain():
+    assert {*module.PRETRAINING} <= {*inspect.signature(pretrain).parameters}
 
 
 def test_shipped_recipes():
@@ -170,6 +172,35 @@ def test_a_recipe_of_ones_own(tmp_path):
          "{}: `averaged` must be of the phases 1 to 2. Received: [0, 2]"),
         (b"averaged = [3]" + FIRST.encode(),
          "{}: `averaged` must be of the phases 1 to 2. Received: [3]"),
+        (b"averaged = 3" + FIRST.encode(), "{} is not a recipe: 'int' object is not iterable"),
+        (changed("units = 4", "unit = 4"),
+         "{}: `settings` must be of model, units, layers, groups, embedding_dim, word_dropout, "
+         "dropout, recurrent_dropout, bidirectional, merge, pooling, ngrams, num_words, "
+         "max_length, head_share, correct_spelling, epochs, batch_size, learning_rate, warmup, "
+         "clip_norm, ema, class_weight, patience, seed. Received: 'unit'"),
+        (changed("ngrams = 40\n", ""), "{}: `settings` has no `ngrams`."),
+        (changed("ngrams = 40", "ngrams = 0"),
+         "{}: `ngrams` must be above 0, since the teacher goes by them. Received: 0"),
+        (changed('["negative", "positive"]', '["a", "b"]'),
+         "{}: `labels` must be names that have an order, from negative to positive. "
+         "Received: ['a', 'b']"),
+        (changed('["negative", "positive"]', '["positive", "negative"]'),
+         "{}: `labels` must be names that have an order, from negative to positive. "
+         "Received: ['positive', 'negative']"),
+        (changed('ngram_sources = ["imdb"]', 'ngram_sources = ["sample"]'),
+         "{}: `ngram_sources` must be of imdb. Received: 'sample'"),
+        (changed("window = 6", "windows = 6"),
+         "{}: `pretraining` must be of steps, window, batch_size, learning_rate. "
+         "Received: 'windows'"),
+        (changed("relabel", "label"),
+         "{}: `phases[2]` must be of steps, learning_rate, sources, relabel. Received: 'label'"),
+        (changed("steps = 3\n", ""), "{}: `phases[2]` has no `steps`."),
+        (changed("sources.imdb = { share = 1.0, batch_size = 3", "sources.web = { batch_size = 3"),
+         "{}: `phases[2].sources` must be of imdb. Received: 'web'"),
+        (changed("{ share = 1.0, batch_size = 3", "{ batch_size = 3"),
+         "{}: `phases[2].sources.imdb` has no `share`."),
+        (changed("{ share = 1.0, batch_size = 3", "{ share = 1.0, batch = 3"),
+         "{}: `phases[2].sources.imdb` must be of share, batch_size, window. Received: 'batch'"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_recipe(content, message, tmp_path):
@@ -258,7 +289,7 @@ def small():
     """Six held-out sentences, two capabilities, and no compiling, which takes longer than steps."""
     tf.config.run_functions_eagerly(True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "held_out", partial(held_out, count=6))
+        patch.setattr(module, "HELD_OUT", 6)
         for name in list(CAPABILITIES)[2:]:
             patch.delitem(CAPABILITIES, name)
         yield
@@ -291,6 +322,16 @@ def test_treebank(treebank):
     ]
     np.testing.assert_allclose(material.often, expected)
     assert len(set(expected)) == 4
+
+
+def test_a_part_of_the_treebank(treebank, monkeypatch):
+    monkeypatch.setattr(module, "HELD_OUT", 500)
+    found = len(load_treebank(treebank).train)
+    message = (
+        f"{treebank} has {found} training sentences. Expected the whole treebank, 8,544 of them."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        READERS["treebank"](str(treebank), 0)
 
 
 def beside_neutral(train: Reviews, count: int) -> None:
@@ -338,10 +379,10 @@ def test_seed_decides_which_texts_stand_beside_a_neutral_one():
 
 
 def made(recipe: Recipe, paths: dict, folder: Path, **options) -> tuple[list[Measured], list[str]]:
-    """What a recipe was measured at, and what was said."""
+    """What a recipe was measured at, and what was said.  It goes on from stages that are there."""
     said = []
     keras.utils.set_random_seed(1)
-    return make(recipe, paths, folder, say=said.append, **options), said
+    return make(recipe, paths, folder, resume=True, say=said.append, **options), said
 
 
 @pytest.fixture(scope="module")
@@ -582,11 +623,70 @@ def test_a_run_that_was_killed_goes_on(line, expected, recipes, first, imdb, tmp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(recipes["first"], {"imdb": str(imdb)}, folder, say=stop)
+        make(recipes["first"], {"imdb": str(imdb)}, folder, resume=True, say=stop)
     assert {path.name for path in tmp_path.iterdir()} == {"cut.recipe"}
     _, said = made(recipes["first"], {"imdb": str(imdb)}, folder)
     assert_lines(said[3:], [*expected, *MEASURES, BEHAVIOUR])
     assert load_artifact(folder).onnx == load_artifact(first[0]).onnx
+
+
+def test_a_run_that_was_killed_between_phases_goes_on(recipes, first, imdb, tmp_path):
+    """And drops out what a run that was not killed drops out."""
+    stages = first[0].with_name("first.recipe")
+    shutil.copytree(stages, tmp_path / "cut.recipe", ignore=shutil.ignore_patterns("phase-2*"))
+    _, said = made(recipes["first"], {"imdb": str(imdb)}, tmp_path / "cut")
+    assert_lines(said[3:7], ["phase 1: done before", *steps_of("phase 2", 3)])
+    assert load_artifact(tmp_path / "cut").onnx == load_artifact(first[0]).onnx
+
+
+def test_stages_are_removed_once_all_is_read(recipes, first, imdb, tmp_path):
+    """A run that cannot begin leaves what another one has done."""
+    left = tmp_path / "again.recipe"
+    shutil.copytree(first[0].with_name("first.recipe"), left)
+    (left / "phase-3-0123456789ab.npz.steps").write_bytes(b"")
+    before = sorted(left.iterdir())
+    with pytest.raises(DataError, match=r"^There is no file or folder nowhere\."):
+        make(recipes["first"], {"imdb": "nowhere"}, tmp_path / "again")
+    assert sorted(left.iterdir()) == before
+    said = []
+    make(recipes["first"], {"imdb": str(imdb)}, tmp_path / "again", say=said.append)
+    assert "phase 1: done before" not in said
+    assert len(list(left.iterdir())) == len(before) - 1
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_is_not_a_stage_is_not_removed(what, recipes, imdb, tmp_path):
+    place = tmp_path / "mine.recipe"
+    if what == "folder":
+        place.mkdir()
+        (place / "thesis.txt").write_text("mine")
+    else:
+        place.write_text(FIRST)
+    named = place / "thesis.txt" if what == "folder" else place
+    message = (
+        f"{named} is in the way of what the recipe's stages give, and was not made by them. Move "
+        "it, or choose another --out."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make(recipes["first"], {"imdb": str(imdb)}, tmp_path / "mine", overwrite=True)
+    assert named.read_text() in ("mine", FIRST)
+
+
+@pytest.mark.parametrize(
+    ("paths", "name"), [({"IMDB": "x"}, "IMDB"), ({"imdb": "x", "treebank": "y"}, "treebank")]
+)
+def test_sources_that_the_recipe_does_not_take(paths, name, recipes, tmp_path):
+    message = f"This recipe takes no source {name!r} from elsewhere. Its sources: imdb."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        make(recipes["first"], paths, tmp_path / "out")
+
+
+def test_drills_come_with_the_package(tmp_path):
+    message = (
+        "This recipe takes no source 'drills' from elsewhere. Its sources: imdb, treebank, sample."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        make(load_recipe("default"), {"drills": "mine.csv"}, tmp_path / "out")
 
 
 def test_stages_of_other_settings_are_not_taken(recipes, first, imdb, tmp_path):
@@ -610,7 +710,7 @@ def test_weights_of_several_phases_are_averaged(recipes, first, imdb, tmp_path):
     found = keras.saving.load_model(tmp_path / "mean" / "model.keras").get_weights()
     compared = 0
     for i, weights in enumerate(found):
-        one, other = (end[f"weights_{i}"] for end in ends)
+        one, other = (end[f"state_{i}"] for end in ends)
         if weights.shape == (4, 4):  # the recurrent kernel and the input's, changed by nothing else
             np.testing.assert_allclose(weights, (one + other) / 2, rtol=1e-6)
             assert np.abs(one - other).max() > 1e-3
@@ -845,21 +945,23 @@ def test_command_refuses_left_stages(command, first, tmp_path, capsys):
     assert sorted(stages.iterdir()) == before
 
 
-def test_command_starts_again(command, first, tmp_path, capsys, monkeypatch):
-    """The stages are removed at once; a run that then fails leaves none."""
+@pytest.mark.parametrize("resume", [False, True])
+def test_command_starts_again_or_goes_on(command, first, tmp_path, capsys, monkeypatch, resume):
     shutil.copytree(first[0].with_name("first.recipe"), tmp_path / "out.recipe")
     asked = []
 
-    def fail(recipe, paths, folder, *, overwrite, say):
+    def fail(recipe, paths, folder, *, overwrite, resume, say):
         say("reading")
-        asked.append((recipe.name, paths, folder, overwrite, (tmp_path / "out.recipe").exists()))
+        asked.append((recipe.name, paths, folder, overwrite, resume))
         raise DataError("broken")
 
     monkeypatch.setattr(module, "make", fail)
-    assert train.main([*command, "--out", "out", "--overwrite"]) == 2
+    options = ["--overwrite", "--resume"] if resume else ["--overwrite"]
+    assert train.main([*command, "--out", "out", *options]) == 2
     assert capsys.readouterr() == ("reading\n", "python -m sentiment.train: error: broken\n")
     paths = dict([command[3].split("=", 1)])
-    assert asked == [("first", paths, Path("out"), True, False)]
+    assert asked == [("first", paths, Path("out"), True, resume)]
+    assert (tmp_path / "out.recipe").exists()
 
 
 def test_command_that_is_interrupted(command, capsys, monkeypatch):
