@@ -359,9 +359,8 @@ MORE = ["unheard words here", "words unheard there", "here and there a film"]
 
 
 def fitted(**options) -> SentimentClassifier:
-    return SentimentClassifier(**TINY).fit(
-        TEXTS, LABELS, validation=VALIDATION, unlabelled=MORE, **options
-    )
+    options = {"unlabelled": MORE, **options}
+    return SentimentClassifier(**TINY).fit(TEXTS, LABELS, validation=VALIDATION, **options)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -461,29 +460,12 @@ def test_what_another_run_left_is_removed(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fitted(checkpoint=checkpoint, on_epoch=stop)
-    other = SentimentClassifier(**TINY)
+    other = {"checkpoint": checkpoint, "unlabelled": MORE[:2]}
     steps, epochs = [], []
     with pytest.raises(KeyboardInterrupt):
-        other.fit(
-            TEXTS,
-            LABELS,
-            validation=VALIDATION,
-            unlabelled=MORE[:2],
-            checkpoint=checkpoint,
-            on_step=steps.append,
-            on_epoch=stop,
-        )
+        fitted(**other, on_step=steps.append, on_epoch=stop)
     assert len(steps) == 1
-    other.fit(
-        TEXTS,
-        LABELS,
-        validation=VALIDATION,
-        unlabelled=MORE[:2],
-        checkpoint=checkpoint,
-        resume=True,
-        on_step=never,
-        on_epoch=lambda epoch: epochs.append(epoch.epoch),
-    )
+    fitted(**other, resume=True, on_step=never, on_epoch=lambda epoch: epochs.append(epoch.epoch))
     assert epochs == [2]
 
 
