@@ -526,7 +526,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
         classifier = cls(manifest.model, **manifest.settings, **own)
         model = keras.saving.load_model(artifact.folder / KERAS_FILE, compile=False)
         history = tuple(EpochReport(**report) for report in fitting.get("history", ()))
-        stopped_early = len(history) < fitting.get("epochs", 0)
+        stopped_early = len(history) < (fitting.get("epochs") or 0)
         best_epoch = fitting.get("best_epoch", 0)
         result = FitResult(history, best_epoch, fitting["temperature"], stopped_early)
         classifier._set_fitted(artifact, model, result, np.array(manifest.labels))

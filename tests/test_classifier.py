@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 import sentiment
 from sentiment.artifact import ArtifactError, load_artifact
 from sentiment.classifier import SentimentClassifier
-from sentiment.data import Reviews
+from sentiment.data import Reviews, bundled
 from sentiment.fitting import default_epochs, predict_token_ids
 
 GOOD = ("good", "great", "lovely", "superb", "moving")
@@ -477,6 +477,13 @@ def test_existing_folder_is_refused(fitted, tmp_path):
     with pytest.raises(ArtifactError, match="exists already"):
         fitted.save(tmp_path / "model")
     fitted.save(str(tmp_path / "model"), overwrite=True)
+
+
+def test_the_shipped_model_is_loaded():
+    """A recipe made it, so it has no epochs."""
+    shipped = SentimentClassifier.load(bundled("saved_models", "default"))
+    assert shipped.classes_.tolist() == ["negative", "neutral", "positive"]
+    assert (shipped.result_.history, shipped.result_.stopped_early) == ((), False)
 
 
 def test_load_of_a_missing_folder(tmp_path):
