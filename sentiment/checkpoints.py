@@ -141,3 +141,9 @@ def files_of_run(checkpoint: Path) -> tuple[Path, Path, Path]:
     """
     path = pretrained_path(checkpoint)
     return checkpoint, path, steps_path(path)
+
+
+def remove_files_of_run(checkpoint: Path) -> None:
+    """Remove all of them that are there."""
+    for path in files_of_run(checkpoint):
+        path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from sentiment.artifact import (
     save_artifact,
     start_folder,
 )
-from sentiment.checkpoints import files_of_run, pretrained_path
+from sentiment.checkpoints import pretrained_path, remove_files_of_run
 from sentiment.data import Reviews, label_values, order_labels
 from sentiment.equations import network_of
 from sentiment.fitting import (
@@ -279,8 +279,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):
 
         started = time.perf_counter()
         if checkpoint is not None and not resume:
-            for path in files_of_run(checkpoint):
-                path.unlink(missing_ok=True)
+            remove_files_of_run(checkpoint)
         index = {name: i for i, name in enumerate(names)}
         encoder = self.encoder([*texts, *unlabelled], start)
         model = build_model(self.model, encoder.vocab_size, len(names), seed=self.seed, **settings)

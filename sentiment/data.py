@@ -29,6 +29,7 @@ IMDB_URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 IMDB_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"  # of the official archive, 84,125,825 bytes
 IMDB_ADVICE = "Give the path of aclImdb_v1.tar.gz instead, if you have it: --data PATH"
 
+NAMED_SOURCES = ("sample", "imdb")
 TEXT_COLUMNS = ("text", "review", "sentence", "review_text", "content", "comment", "body")
 LABEL_COLUMNS = ("label", "sentiment", "rating", "stars", "polarity", "class", "category")
 SPLIT_COLUMN = "split"
@@ -688,9 +689,8 @@ def _located(source: str | Path, *columns: str | None, progress: bool = False) -
     path = Path(source)
     if not str(source):
         raise DataError("Expected a source: `sample`, `imdb`, or a path. Received an empty name.")
-    named = str(source) in ("sample", "imdb")
-    rows_or_lines = is_table(source) or _has_lines(path)
-    if not rows_or_lines and (named or path.exists()) and any(columns):
+    named = str(source) in NAMED_SOURCES
+    if not _is_one_file(source) and (named or path.exists()) and any(columns):
         raise DataError(
             f"--text-column and --label-column go with a file of rows. Received: {source}"
         )
@@ -746,9 +746,14 @@ class _Entry:
 def is_table(source: str | Path) -> bool:
     """Whether a source is a file of rows, whose columns have names."""
     path = Path(source)
-    named = str(source) in ("sample", "imdb")
-    is_file = path.exists() and not path.is_dir()
-    return not named and is_file and not _is_archive(path) and not _has_lines(path)
+    return path.exists() and _is_one_file(source) and not _has_lines(path)
+
+
+def _is_one_file(source: str | Path) -> bool:
+    """Whether a source is, or would be, a file of rows or lines."""
+    path = Path(source)
+    named = str(source) in NAMED_SOURCES
+    return not named and not path.is_dir() and not _is_archive(path)
 
 
 def _has_lines(path: Path) -> bool:

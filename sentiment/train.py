@@ -102,7 +102,7 @@ def train(
     Raises:
         ValueError: a setting is out of range, or the folder or checkpoint stands in the way.
     """
-    from sentiment.checkpoints import files_of_run
+    from sentiment.checkpoints import remove_files_of_run
 
     checkpoint = check_out(folder, overwrite=overwrite, resume=resume)
     try:
@@ -134,8 +134,7 @@ def train(
         evaluation=evaluation,
         evaluated_split=split,
     )
-    for path in files_of_run(checkpoint):
-        path.unlink(missing_ok=True)
+    remove_files_of_run(checkpoint)
     return Training(folder, evaluation, split)
 
 

@@ -589,7 +589,8 @@ def test_wrong_folders(tmp_path, kind):
 @pytest.mark.parametrize("option", ["text_column", "label_column"])
 def test_columns_go_with_tables(tmp_path, write, monkeypatch, option):
     folder = make_folder(tmp_path / "corpus", TREE)
-    for source in (folder, make_archive(tmp_path / "a.tar.gz", TREE), "sample", "imdb"):
+    like_lines = make_folder(tmp_path / "corpus.txt", TREE)
+    for source in (folder, like_lines, make_archive(tmp_path / "a.tar.gz", TREE), "sample", "imdb"):
         message = f"--text-column and --label-column go with a file of rows. Received: {source}"
         with refused(message):
             load_reviews(source, **{option: "text"})
