@@ -2,12 +2,8 @@
 
 A recipe reads its sources, makes sure that no training text is a test text, learns from unlabelled
 reviews (word vectors, a language model, labels given by a teacher), fits the network on windows of
-all sources side by side, averages the weights that several phases of learning ended with, joins the
-n-grams, calibrates on validation texts and measures.  Every long stage is kept in a folder beside
-the output, so that a run that was killed goes on.
-
-Source of the averaging: Izmailov et al., "Averaging weights leads to wider optima and better
-generalization" (2018).
+all sources side by side, joins the n-grams, calibrates on validation texts and measures.  Every
+long stage is kept in a folder beside the output, so that a run that was killed goes on.
 """
 
 import inspect
@@ -16,7 +12,7 @@ import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -77,8 +73,6 @@ class Recipe:
         ngram_sources: the sources whose labelled texts weigh the n-grams.
         more_words: words of the sources after the first that enter the vocabulary beside those of
             the first, at most.
-        averaged: the phases, counted from 1, the mean of whose last weights the network gets in the
-            end; if there are none, it keeps those of the last phase.
     """
 
     name: str
@@ -89,7 +83,6 @@ class Recipe:
     pretraining: Mapping[str, Any]
     ngram_sources: tuple[str, ...]
     more_words: int = 0
-    averaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,9 +150,8 @@ def load_recipe(name: str) -> Recipe:
             values["pretraining"],
             tuple(values["ngram_sources"]),
             values.get("more_words", 0),
-            tuple(values.get("averaged", ())),
         )
-        _check_recipe(recipe, path)
+        _check_recipe(recipe, values, path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise DataError(f"{path} is not a recipe: {error}") from error
     except (TypeError, AttributeError) as error:  # a number where a table or list belongs
@@ -167,7 +159,7 @@ def load_recipe(name: str) -> Recipe:
     return recipe
 
 
-def _check_recipe(recipe: Recipe, path: Path) -> None:
+def _check_recipe(recipe: Recipe, values: Mapping[str, Any], path: Path) -> None:
     """Find out before a long run what it would stumble over."""
 
     def check(
@@ -181,6 +173,7 @@ def _check_recipe(recipe: Recipe, path: Path) -> None:
             if one not in received:
                 raise DataError(f"{path}: `{name}` has no `{one}`.")
 
+    check("keys", values, [field.name for field in fields(Recipe) if field.name != "name"])
     check("sources", recipe.sources, READERS)
     check("ngram_sources", recipe.ngram_sources, recipe.sources)
     settings = [*inspect.signature(SentimentClassifier).parameters]
@@ -197,13 +190,7 @@ def _check_recipe(recipe: Recipe, path: Path) -> None:
             f"{path}: `ngrams` must be above 0, since the teacher goes by them. "
             f"Received: {recipe.settings['ngrams']}"
         )
-    numbers = range(1, len(recipe.phases) + 1)
-    if not set(recipe.averaged) <= set(numbers):
-        raise DataError(
-            f"{path}: `averaged` must be of the phases 1 to {len(recipe.phases)}. "
-            f"Received: {list(recipe.averaged)}"
-        )
-    for number, phase in zip(numbers, recipe.phases, strict=True):
+    for number, phase in enumerate(recipe.phases, 1):
         check(f"phases[{number}]", phase, (*PHASE, "relabel"), PHASE)
         check(f"phases[{number}].sources", phase["sources"], recipe.sources)
         for name, options in phase["sources"].items():
@@ -363,7 +350,6 @@ def make(
     )
     unlabelled = {name: material for name, material in materials.items() if material.unlabelled}
     targets: dict[str, np.ndarray] = {}
-    ends = []  # the weights at the end of each phase that is averaged
     for number, phase in enumerate(recipe.phases, 1):
         if number == 1 or phase.get("relabel"):
             read = None if number == 1 else partial(_log_odds, model)
@@ -391,10 +377,6 @@ def make(
                 ema=classifier.ema,
             ),
         )
-        if number in recipe.averaged:
-            ends.append(model.get_weights())
-    if ends:
-        model.set_weights([np.mean(weights, axis=0) for weights in zip(*ends, strict=True)])
     validation = [(m.validation.texts, m.validation.labels) for m in materials.values()]
     temperature = finish(
         model,

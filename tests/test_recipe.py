@@ -118,7 +118,6 @@ def test_shipped_recipes_can_be_made(name):
             assert options["window"] <= classifier.max_length
     assert used == set(recipe.sources)
     assert recipe.more_words >= 0
-    assert not recipe.averaged or max(recipe.averaged) == len(recipe.phases)  # none is for nothing
 
 
 def test_pretraining_settings_are_those_of_pretrain():
@@ -168,11 +167,11 @@ def test_a_recipe_of_ones_own(tmp_path):
                   "invalid start byte"),
         (FIRST.replace('["imdb"]', '["imdb", "web"]').encode(),
          "{}: `sources` must be of imdb, treebank, sample, drills. Received: 'web'"),
-        (b"averaged = [0, 2]" + FIRST.encode(),
-         "{}: `averaged` must be of the phases 1 to 2. Received: [0, 2]"),
-        (b"averaged = [3]" + FIRST.encode(),
-         "{}: `averaged` must be of the phases 1 to 2. Received: [3]"),
-        (b"averaged = 3" + FIRST.encode(), "{} is not a recipe: 'int' object is not iterable"),
+        (b"more_word = 3" + FIRST.encode(),
+         "{}: `keys` must be of labels, sources, settings, phases, pretraining, ngram_sources, "
+         "more_words. Received: 'more_word'"),
+        (FIRST.replace('labels = ["negative", "positive"]', "labels = 3").encode(),
+         "{} is not a recipe: 'int' object is not iterable"),
         (changed("units = 4", "unit = 4"),
          "{}: `settings` must be of model, units, layers, groups, embedding_dim, word_dropout, "
          "dropout, recurrent_dropout, bidirectional, merge, pooling, ngrams, num_words, "
@@ -697,25 +696,6 @@ def test_stages_of_other_settings_are_not_taken(recipes, first, imdb, tmp_path):
     recipe = dataclasses.replace(recipes["first"], phases=tuple(phases))
     _, said = made(recipe, {"imdb": str(imdb)}, tmp_path / "other")
     assert_lines(said[3:], ["phase 1: done before", *steps_of("phase 2", 3), *MEASURES, BEHAVIOUR])
-
-
-def test_weights_of_several_phases_are_averaged(recipes, first, imdb, tmp_path):
-    """Those that each ended with; no stage is made again for it."""
-    stages = first[0].with_name("first.recipe")
-    shutil.copytree(stages, tmp_path / "mean.recipe")
-    recipe = dataclasses.replace(recipes["first"], averaged=(1, 2))
-    _, said = made(recipe, {"imdb": str(imdb)}, tmp_path / "mean")
-    assert_lines(said[3:5], ["phase 1: done before", "phase 2: done before"])
-    ends = [np.load(next(stages.glob(f"phase-{number}-*.npz"))) for number in (1, 2)]
-    found = keras.saving.load_model(tmp_path / "mean" / "model.keras").get_weights()
-    compared = 0
-    for i, weights in enumerate(found):
-        one, other = (end[f"state_{i}"] for end in ends)
-        if weights.shape == (4, 4):  # the recurrent kernel and the input's, changed by nothing else
-            np.testing.assert_allclose(weights, (one + other) / 2, rtol=1e-6)
-            assert np.abs(one - other).max() > 1e-3
-            compared += 1
-    assert compared == 2
 
 
 def test_labels_of_texts_that_were_cut_elsewhere_are_not_taken(recipes, first, imdb, tmp_path):
