@@ -290,6 +290,7 @@ def test_parquet_without_rows(tmp_path):
     "content",
     [MAGIC_PNG, b"PK\x03\x04" + b"x" * 99, b"\x7fELF" + bytes(99), bytes(range(256)) * 9,
      gzip.compress(b"text,label\n"), "text,label\na,b\n".encode("utf-16-le")],
+    ids=["png", "zip", "elf", "bytes", "gzip", "utf-16"],  # gzip's bytes tell the time
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.tsv.gz"])
 def test_binary_file(write, content, name):
