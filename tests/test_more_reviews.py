@@ -82,7 +82,7 @@ def test_every_row_is_read_to_learn_from(rows, texts):
 def test_labels_are_balanced(rows):
     """Between 31 and 36 % in all, and no label rules a domain or, but irony, a phenomenon.
 
-    Mild and mixed reviews are mostly neutral in `reviews.csv`, and more often than not one verdict here.
+    Mild and mixed reviews are mostly neutral in `reviews.csv`; here no verdict is as frequent.
     """
     for label, count in Counter(row["label"] for row in rows).items():
         assert 0.31 < count / len(rows) < 0.36, label
