@@ -22,7 +22,7 @@ CELLS: dict[str, tuple[type, dict[str, int]]] = {
     "grid_lstm": (cells.GridLSTMCell, {"layers": 2}),
 }
 # The same float32 sums, taken for all words at once or word by word.
-SAME = {"rtol": 0, "atol": 1e-6}
+SAME = {"rtol": 2e-6, "atol": 1e-6}  # float32: memories reach 4, where its steps are 5e-7
 LENGTHS = (1, 11, 4, 7)
 
 
